@@ -1,0 +1,103 @@
+// A compression pass: one file of this folder, one options message and one line in recipe.proto's PassStep.
+//
+// A file opens with a picture of before and after and the formula with its source, and holds validation, estimate, Run,
+// examples and RegisterPass_<file stem>. The contract test walks the registry: examples hold, output is valid, bytes are
+// deterministic, cancellation is honoured, nothing is silently skipped.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/job_context.h"
+#include "core/data/samples.h"
+#include "core/model/model.h"
+#include "modelpress/v1/recipe.pb.h"
+#include "modelpress/v1/report.pb.h"
+
+namespace modelpress {
+
+// Why a candidate was left alone. The closed list behind Skip.reason; see SkipReasonName.
+enum class SkipReason {
+  kTooSmall,           // fewer elements than min_elements
+  kNotFloat,           // not a float32 (or float16) weight
+  kExcluded,           // by include/exclude/op_types
+  kNotFinite,          // holds NaN or infinity
+  kAlreadyQuantized,   // already read through DequantizeLinear or another quantized form
+  kNoChannelAxis,      // consumers disagree about the channel axis, or there is none
+  kUsedAsShape,        // feeds shape arithmetic or control flow
+  kGraphOutput,        // the tensor itself is an output of the graph
+  kOverridable,        // an initializer that is also a graph input: the caller may replace it
+  kOperatorNeedsFloat, // an operator that reads it has no kernel or schema for the result
+  kInsideFunction,     // inside a model-local function shared by several calls
+  kConstantTensor,     // all values equal (or all zero): nothing to gain
+  kNoProducer,         // the pattern's other half is missing (BatchNormalization without Conv before it)
+  kSharedProducer,     // the value between the two nodes has other readers
+};
+std::string_view SkipReasonName(SkipReason reason);
+Skip MakeSkip(SkipReason reason, std::string_view tensor, std::string_view node, std::string_view detail);
+
+struct PassContext {
+  const JobContext* job = nullptr;
+  // The model as it came in, before any pass; weights shared.
+  const Model* original = nullptr;
+  // The caller's data; null if there is none.
+  const DataSet* data = nullptr;
+  WeightArena* arena = nullptr;
+  uint64_t seed = 0;
+  // Progress within this pass, 0..1; may be called from any thread.
+  std::function<void(double fraction, std::string_view detail)> progress;
+};
+
+struct PassEstimate {
+  uint64_t memory_bytes = 0;   // anonymous, beyond the skeleton
+  uint64_t scratch_bytes = 0;  // new weights
+  double seconds = 0;
+};
+
+// An example in ONNX text format (onnx.proto text, as onnx::OnnxParser reads). The contract test parses `before`, runs
+// the pass with `options` (text of a PassStep in YAML), and checks `after_operators`.
+struct PassExample {
+  std::string_view description;
+  std::string_view before;
+  std::string_view options;
+  // Operator types of the main graph after the pass, in order.
+  std::vector<std::string_view> after_operators;
+  // Largest output error against `before` on synthetic samples that the example allows (absolute).
+  double tolerance = 0;
+};
+
+class Pass {
+ public:
+  virtual ~Pass() = default;
+  // The file's stem and the field's name in PassStep.
+  virtual std::string_view name() const = 0;
+  // One line for people: what it does and when to use it.
+  virtual std::string_view summary() const = 0;
+  // Ranges and combinations of options. RECIPE_INVALID with `field` relative to the step ("quantize_weights.type").
+  virtual absl::Status Validate(const PassStep& step) const = 0;
+  // Names of passes that must not come before this one in a recipe (PASS_ORDER).
+  virtual std::vector<std::string_view> must_precede() const { return {}; }
+  virtual PassEstimate Estimate(const Model& model, const PassStep& step) const = 0;
+  // Changes the model. Every candidate ends as a Change or a Skip. A failed Run leaves the model unusable.
+  virtual absl::StatusOr<PassReport> Run(Model& model, const PassStep& step, PassContext& context) const = 0;
+  virtual std::vector<PassExample> examples() const = 0;
+};
+
+class PassRegistry {
+ public:
+  static const PassRegistry& Get();
+
+  void Add(std::unique_ptr<Pass> pass);
+  // In name order.
+  const std::vector<std::unique_ptr<Pass>>& passes() const { return passes_; }
+  const Pass* Find(std::string_view name) const;
+  // The pass of a step (its oneof case's field name); UNKNOWN_PASS if the step is empty.
+  absl::StatusOr<const Pass*> ForStep(const PassStep& step) const;
+
+ private:
+  std::vector<std::unique_ptr<Pass>> passes_;
+};
+
+}  // namespace modelpress
