@@ -41,7 +41,9 @@ function(modelpress_library name)
 endfunction()
 
 # modelpress_tests(NAME DEPS ... [LABELS ...]): test program NAME from every *_test.cc of the current folder, run by
-# ctest as NAME. Tests find their fixtures under MODELPRESS_TEST_DATA (tests/models).
+# ctest as NAME. Tests find their fixtures under MODELPRESS_TEST_DATA (tests/models). With the label tsan it is also built
+# and run under the thread sanitizer.
+add_custom_target(tsan_tests)
 function(modelpress_tests name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "DEPS;LABELS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cc)
@@ -53,6 +55,9 @@ function(modelpress_tests name)
     set(ARG_TIMEOUT 600)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+  if("tsan" IN_LIST ARG_LABELS)
+    add_dependencies(tsan_tests ${name})
+  endif()
 endfunction()
 
 # modelpress_registry(OUT_VAR FUNCTION_PREFIX TYPE HEADER NAME...): writes a source file that calls
