@@ -3,7 +3,7 @@
 # Flags of everything we compile ourselves. -ffp-contract=off: the same bytes on every machine (g++ would otherwise fuse
 # intrinsics into FMA).
 add_library(modelpress_flags INTERFACE)
-target_compile_options(modelpress_flags INTERFACE -Wall -Wextra -ffp-contract=off)
+target_compile_options(modelpress_flags INTERFACE -Wall -Wextra -Wno-missing-field-initializers -ffp-contract=off)
 if(NOT MODELPRESS_SANITIZE STREQUAL "asan")
   # -U__has_feature below is itself a warning that no flag silences.
   target_compile_options(modelpress_flags INTERFACE -Werror)
