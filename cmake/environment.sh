@@ -12,6 +12,7 @@
 #   base-<suite>.tar the root before the packages, also the base image of the image test
 #   apt/             downloaded packages, for when the list changes
 #   ccache/ home/    kept for good, seen as /var/cache/ccache and /home/dev
+#   *-failed         when an engine last could not make the image: not tried again for an hour where there is another way
 #   lock             held while a root or image is made
 #
 # A root is made under a name that ends in .tmp.<pid> and renamed when it is whole, so a run that is killed leaves
@@ -95,7 +96,9 @@ enter_environment() {
   local engine found=()
   for engine in docker podman; do
     have "$engine" || continue
-    if engine_answers "$engine"; then
+    if ((EUID == 0)) && [[ -n $(find "$CACHE/$engine-failed" -mmin -60 2>/dev/null) ]]; then
+      continue  # said so less than an hour ago, and there is another way
+    elif engine_answers "$engine"; then
       enter_engine "$engine" "$@" || found+=("$engine: its engine answers, but the image cannot be made, see above")
     else
       found+=("$engine: the program is there, but no engine answers")
@@ -177,14 +180,15 @@ enter_native() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive sh -c \
       'apt-get update -q && apt-get install -q -y --no-install-recommends "$@"' sh "${missing[@]}" >&2 || return 1
   fi
-  export MODELPRESS_INSIDE=native MODELPRESS_CACHE=$CACHE CCACHE_DIR=${CCACHE_DIR:-$CACHE/ccache}
-  local user
-  if ((EUID == 0)) && user=$(calling_user); then  # sudo: what is made belongs to the caller
-    mkdir -p "$CACHE/ccache"
-    give_folder "$user" "$CACHE"
-    exec setpriv --reuid "${user%:*}" --regid "${user#*:}" --init-groups "$REPO/dev" "$@"
+  local user home groups=--init-groups
+  if ((EUID == 0)) && user=$(calling_user); then  # root was for the packages; what is made belongs to the caller
+    home=$(getent passwd "${user%:*}" | cut -d: -f6)
+    [[ -n $home ]] || groups=--clear-groups
+    exec setpriv --reuid "${user%:*}" --regid "${user#*:}" "$groups" \
+      env -u SUDO_UID -u XDG_CACHE_HOME HOME="${home:-/tmp}" MODELPRESS_ENV=native "$REPO/dev" "$@"
   fi
-  mkdir -p "$CACHE/ccache"
+  export MODELPRESS_INSIDE=native MODELPRESS_CACHE=$CACHE CCACHE_DIR=${CCACHE_DIR:-$CACHE/ccache}
+  mkdir -p "$CCACHE_DIR"
   exec "$REPO/dev" "$@"
 }
 
@@ -206,10 +210,14 @@ enter_engine() {  # ENGINE COMMAND...
   "$engine" image inspect "$image" >/dev/null 2>&1 || make_engine_image "$engine" "$image" || return 1
 
   mkdir -p "$CACHE/ccache" "$CACHE/home"
-  local folders options=(run --rm --init -i --network host --cap-add SYS_PTRACE --security-opt label=disable)
+  local folders options=(run --rm -i --network host --cap-add SYS_PTRACE --security-opt label=disable)
   mapfile -t folders < <(mounted_folders)
-  printf '%s\n' "${folders[@]}" | require_visible_folder "$PWD" || exit 1
+  printf '%s\n' "${folders[@]}" /tmp | require_visible_folder "$PWD" || exit 1
   [[ -t 0 && -t 1 ]] && options+=(-t)
+  # An init, for Ctrl-C to end what does not handle it; podman has one only where catatonit is installed.
+  if [[ $engine == docker ]] || have catatonit || [[ -x /usr/libexec/podman/catatonit || -x /usr/lib/podman/catatonit ]]; then
+    options+=(--init)
+  fi
   local user
   user=$(calling_user) || user=$EUID:$(id -g)
   give_folder "$user" "$CACHE/ccache"
@@ -223,7 +231,7 @@ enter_engine() {  # ENGINE COMMAND...
   fi
   local name folder
   for folder in "${folders[@]}"; do options+=(--volume "$folder:$folder"); done
-  options+=(--volume "$CACHE/ccache:/var/cache/ccache" --volume "$CACHE/home:/home/dev" --workdir "$PWD")
+  options+=(--volume /tmp:/tmp --volume "$CACHE/ccache:/var/cache/ccache" --volume "$CACHE/home:/home/dev" --workdir "$PWD")
   while IFS= read -r name; do options+=(--env "$name"); done < <(passed_variables)
   options+=(--env "MODELPRESS_INSIDE=$engine" --env HOME=/home/dev --env LANG=C.UTF-8
             --env CCACHE_DIR=/var/cache/ccache --env GIT_CONFIG_COUNT=1
@@ -240,6 +248,7 @@ make_engine_image() {  # ENGINE IMAGE
     --file "$REPO/Dockerfile" "$REPO" >"$log" 2>&1; then
     tail -n 15 "$log" >&2
     say "$1 cannot make the image ($log has it all)"
+    touch "$CACHE/$1-failed"
     release_lock
     return 1
   fi
@@ -247,7 +256,8 @@ make_engine_image() {  # ENGINE IMAGE
 }
 
 take_lock() {
-  mkdir -p "$CACHE"
+  mkdir -p "$CACHE" || true
+  [[ -w $CACHE ]] || die "the cache folder $CACHE cannot be written (XDG_CACHE_HOME names another)"
   exec {lock}>"$CACHE/lock"
   flock -n "$lock" && return
   say "another run is making the environment; waiting for it"
