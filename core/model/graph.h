@@ -6,6 +6,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -96,6 +97,11 @@ void InsertBefore(onnx::GraphProto& graph, int position, std::vector<onnx::NodeP
 // Names of values (per graph) that feed shape arithmetic: inputs such as Reshape's shape and everything constant they
 // are computed from. Their tensors must stay inline: the runtime refuses them as external data.
 absl::flat_hash_set<const onnx::TensorProto*> ShapeTensors(const onnx::ModelProto& model);
+
+// "" and "ai.onnx" are the same domain.
+bool IsDefaultDomain(std::string_view domain);
+// A well-formed Constant node of the default domain.
+bool IsConstantNode(const onnx::NodeProto& node);
 
 // Attribute access.
 const onnx::AttributeProto* FindAttribute(const onnx::NodeProto& node, std::string_view name);

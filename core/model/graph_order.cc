@@ -1,0 +1,112 @@
+// Topological order of every graph and function body: see SortTopologically in graph.h.
+#include <algorithm>
+#include <format>
+#include <functional>
+#include <queue>
+#include <utility>
+#include <vector>
+
+#include "core/base/status.h"
+#include "core/model/graph.h"
+
+namespace modelpress {
+namespace {
+
+using NodeList = google::protobuf::RepeatedPtrField<onnx::NodeProto>;
+
+// Every name that the node reads, in its inputs or anywhere in its subgraphs. Names that a subgraph defines itself are
+// among them, which is harmless: they are not made by a sibling of the node, unless hidden, which validation refuses.
+void CollectReads(const onnx::NodeProto& node, std::vector<std::string_view>* reads) {
+  for (const std::string& input : node.input()) {
+    if (!input.empty()) reads->push_back(input);
+  }
+  auto collect_graph = [&](const onnx::GraphProto& graph) {
+    for (const onnx::NodeProto& inner : graph.node()) CollectReads(inner, reads);
+    for (const onnx::ValueInfoProto& output : graph.output()) reads->push_back(output.name());
+  };
+  for (const onnx::AttributeProto& attribute : node.attribute()) {
+    if (attribute.has_g()) collect_graph(attribute.g());
+    for (const onnx::GraphProto& graph : attribute.graphs()) collect_graph(graph);
+  }
+}
+
+// Kahn's algorithm; among the nodes that are ready the one that stood first is taken, so a valid order stays as it is.
+absl::Status SortNodes(NodeList* nodes) {
+  const int count = nodes->size();
+  absl::flat_hash_map<std::string_view, int> producer;
+  for (int i = 0; i < count; ++i) {
+    for (const std::string& output : nodes->Get(i).output()) {
+      if (!output.empty()) producer.emplace(output, i);
+    }
+  }
+  std::vector<int> waiting_for(count, 0);
+  std::vector<std::vector<int>> readers(count);
+  bool sorted = true;
+  std::vector<std::string_view> reads;
+  for (int i = 0; i < count; ++i) {
+    reads.clear();
+    CollectReads(nodes->Get(i), &reads);
+    for (const std::string_view name : reads) {
+      const auto found = producer.find(name);
+      if (found == producer.end()) continue;
+      sorted = sorted && found->second < i;
+      readers[found->second].push_back(i);
+      ++waiting_for[i];
+    }
+  }
+  if (sorted) return absl::OkStatus();
+
+  std::priority_queue<int, std::vector<int>, std::greater<int>> ready;
+  for (int i = 0; i < count; ++i) {
+    if (waiting_for[i] == 0) ready.push(i);
+  }
+  std::vector<onnx::NodeProto*> order;
+  order.reserve(count);
+  while (!ready.empty()) {
+    const int index = ready.top();
+    ready.pop();
+    order.push_back(nodes->Mutable(index));
+    for (const int reader : readers[index]) {
+      if (--waiting_for[reader] == 0) ready.push(reader);
+    }
+  }
+  if (static_cast<int>(order.size()) < count) {
+    const auto stuck = std::find_if(waiting_for.begin(), waiting_for.end(),
+                                    [](int waiting) { return waiting > 0; });
+    const onnx::NodeProto& node = nodes->Get(static_cast<int>(stuck - waiting_for.begin()));
+    return Error(ERROR_REASON_MODEL_MALFORMED,
+                 std::format("the graph has a cycle: node \"{}\" ({}) needs a value that depends "
+                             "on its own output",
+                             node.name(), node.op_type()))
+        .Node(node.name())
+        .Op(node.op_type())
+        .Remedy("export the model again; ONNX graphs are acyclic (loops are Loop nodes)");
+  }
+  std::copy(order.begin(), order.end(), nodes->pointer_begin());
+  return absl::OkStatus();
+}
+
+absl::Status SortAll(NodeList* nodes) {
+  MP_RETURN_IF_ERROR(SortNodes(nodes));
+  for (onnx::NodeProto& node : *nodes) {
+    for (onnx::AttributeProto& attribute : *node.mutable_attribute()) {
+      if (attribute.has_g()) MP_RETURN_IF_ERROR(SortAll(attribute.mutable_g()->mutable_node()));
+      for (onnx::GraphProto& graph : *attribute.mutable_graphs()) {
+        MP_RETURN_IF_ERROR(SortAll(graph.mutable_node()));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status SortTopologically(onnx::ModelProto& model) {
+  MP_RETURN_IF_ERROR(SortAll(model.mutable_graph()->mutable_node()));
+  for (onnx::FunctionProto& function : *model.mutable_functions()) {
+    MP_RETURN_IF_ERROR(SortAll(function.mutable_node()));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace modelpress
