@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/cord.h"
+#include "core/base/utf8.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 
@@ -63,12 +64,12 @@ std::string_view ReasonName(ErrorReason reason) {
   return name;
 }
 
-Error::Error(ErrorReason reason, std::string_view message) : message_(message) {
+Error::Error(ErrorReason reason, std::string_view message) : message_(ToUtf8(message)) {
   detail_.set_reason(reason);
 }
 
 Error& Error::With(std::string_view key, std::string_view value) {
-  (*detail_.mutable_metadata())[std::string(key)] = std::string(value);
+  (*detail_.mutable_metadata())[std::string(key)] = ToUtf8(value);
   return *this;
 }
 
@@ -107,7 +108,7 @@ ErrorReason ReasonOf(const absl::Status& status) { return DetailOf(status).reaso
 absl::Status Annotate(const absl::Status& status, std::string_view key, std::string_view value) {
   if (status.ok()) return status;
   ErrorDetail detail = DetailOf(status);
-  detail.mutable_metadata()->insert({std::string(key), std::string(value)});
+  detail.mutable_metadata()->insert({std::string(key), ToUtf8(value)});
   return StatusFromDetail(detail, std::string(status.message()));
 }
 
