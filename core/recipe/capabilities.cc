@@ -14,7 +14,8 @@
 namespace modelpress {
 namespace {
 
-// Options are the fields of the pass's message, those of nested messages with dots ("weights.include").
+// Options are the fields of the pass's message, those of nested messages with dots
+// ("weights.include").
 void AddOptions(const google::protobuf::Descriptor& message, const std::string& prefix,
                 PassCapability* capability) {
   for (int i = 0; i < message.field_count(); ++i) {
@@ -38,7 +39,8 @@ Capabilities DescribeCapabilities() {
     FormatCapability& row = *capabilities.add_formats();
     row.set_name(std::string(format->name()));
     row.set_description(std::string(format->description()));
-    for (std::string_view extension : format->extensions()) row.add_extensions(std::string(extension));
+    for (std::string_view extension : format->extensions())
+      row.add_extensions(std::string(extension));
     row.set_can_write(format->can_write());
   }
   for (const auto& pass : PassRegistry::Get().passes()) {
@@ -46,7 +48,8 @@ Capabilities DescribeCapabilities() {
     row.set_name(std::string(pass->name()));
     row.set_summary(std::string(pass->summary()));
     const auto* field = PassStep::descriptor()->FindFieldByName(row.name());
-    if (field != nullptr && field->message_type() != nullptr) AddOptions(*field->message_type(), "", &row);
+    if (field != nullptr && field->message_type() != nullptr)
+      AddOptions(*field->message_type(), "", &row);
   }
   return capabilities;
 }

@@ -1,7 +1,7 @@
 // The whole core API: files on disk and a recipe in, files on disk and a report out.
 //
-// The same call runs in the CLI, in a server's worker process and in a Kubernetes Job. Not re-entrant per context;
-// several jobs may run at once with their own contexts.
+// The same call runs in the CLI, in a server's worker process and in a Kubernetes Job. Not
+// re-entrant per context; several jobs may run at once with their own contexts.
 #pragma once
 
 #include <optional>
@@ -19,20 +19,22 @@ struct JobInputs {
   InputFiles model;
   // Folder or ZIP of samples; empty: none.
   std::string data_path;
-  // SHA-256 of the main file and sidecars by name where the caller already knows them (a server has checked them);
-  // missing ones are computed while the passes run.
+  // SHA-256 of the main file and sidecars by name where the caller already knows them (a server has
+  // checked them); missing ones are computed while the passes run.
   std::map<std::string, std::string> known_sha256;
   // Where artifact files are written, and the main file's name.
   std::string output_folder;
   std::string output_name = "model.onnx";
 };
 
-// Runs read -> passes -> write -> gate. The outcome always has the report as far as it got; `error` is set if the job
-// failed or missed a bound. Never throws; whatever the libraries below throw becomes an error.
+// Runs read -> passes -> write -> gate. The outcome always has the report as far as it got; `error`
+// is set if the job failed or missed a bound. Never throws; whatever the libraries below throw
+// becomes an error.
 JobOutcome RunRecipe(const JobInputs& inputs, const Recipe& recipe, const JobContext& context);
 
 // Validates and estimates without running (reads the skeleton only).
-absl::StatusOr<Plan> MakePlan(const JobInputs& inputs, const Recipe& recipe, const JobContext& context);
+absl::StatusOr<Plan> MakePlan(const JobInputs& inputs, const Recipe& recipe,
+                              const JobContext& context);
 // A plan from sizes alone, before any byte is there (a server's admission): an upper estimate.
 Plan MakePlanFromSizes(uint64_t model_bytes, uint64_t data_bytes, const Recipe& recipe);
 

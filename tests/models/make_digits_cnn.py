@@ -2,7 +2,8 @@
 """Trains tests/models/digits-cnn and writes its model and labelled data: make_digits_cnn.py [FOLDER]
 
 Needs numpy, scikit-learn (for its copy of the UCI digits, BSD-3-Clause) and onnx; the project itself needs none of them.
-The network is trained by plain numpy (im2col, Adam), so that the same versions give the same weights everywhere.
+The network is trained by plain numpy (im2col, Adam), seeded; the weights in the repository are the reference, as sums in
+numpy depend on its BLAS and thread count.
 
     input [N,1,8,8] -> Conv 3x3 (16) -> BatchNorm -> Relu -> Conv 3x3 (32) -> BatchNorm -> Relu -> MaxPool 2x2
                     -> Flatten -> Gemm (64) -> Relu -> Gemm (10) -> logits [N,10]
