@@ -3,25 +3,22 @@
 # Flags of everything we compile ourselves. -ffp-contract=off: the same bytes on every machine (g++ would otherwise fuse
 # intrinsics into FMA).
 add_library(modelpress_flags INTERFACE)
-target_compile_options(modelpress_flags INTERFACE -Wall -Wextra -Wno-missing-field-initializers -ffp-contract=off)
-if(NOT MODELPRESS_SANITIZE STREQUAL "asan")
-  # -U__has_feature below is itself a warning that no flag silences.
-  target_compile_options(modelpress_flags INTERFACE -Werror)
-endif()
+target_compile_options(modelpress_flags INTERFACE -Wall -Wextra -Werror -ffp-contract=off)
 target_include_directories(modelpress_flags INTERFACE ${CMAKE_SOURCE_DIR})
 
-# Debian's abseil is not instrumented: with ASan's annotations switched on in its headers only, flat_hash_map and Cord
-# report false errors, hence the two -U; libstdc++ and protobuf headers pass null where UBSan's `null` group objects.
+# Libraries are not instrumented: uninstrumented.h says what that takes. libstdc++ and protobuf headers pass null where
+# UBSan's `null` group objects.
 if(MODELPRESS_SANITIZE STREQUAL "asan")
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined
                       -fno-sanitize=null,nonnull-attribute,returns-nonnull-attribute
-                      -U__SANITIZE_ADDRESS__ -U__has_feature -fno-omit-frame-pointer)
+                      -include ${CMAKE_SOURCE_DIR}/cmake/uninstrumented.h -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
 elseif(MODELPRESS_SANITIZE STREQUAL "tsan")
   add_compile_options(-fsanitize=thread -fno-omit-frame-pointer)
   add_link_options(-fsanitize=thread)
 elseif(MODELPRESS_SANITIZE STREQUAL "fuzz")
-  add_compile_options(-fsanitize=fuzzer-no-link,address -U__SANITIZE_ADDRESS__ -fno-omit-frame-pointer)
+  add_compile_options(-fsanitize=fuzzer-no-link,address -include ${CMAKE_SOURCE_DIR}/cmake/uninstrumented.h
+                      -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address)
 endif()
 
