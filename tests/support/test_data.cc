@@ -1,3 +1,4 @@
+// Where the fixtures are: see test_data.h.
 #include "tests/support/test_data.h"
 
 namespace modelpress::testing {

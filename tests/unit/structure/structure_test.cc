@@ -1,0 +1,124 @@
+// The shape of the source tree: arrows between folders point one way, the runtime is known in one place only, and no
+// test source lies where no target builds it.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace modelpress {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Include {
+  std::string file;    // relative to the source folder
+  std::string target;  // as written between the quotes or angle brackets
+};
+
+std::vector<std::string> SourceFiles(const std::string& folder) {
+  std::vector<std::string> files;
+  const fs::path root = MODELPRESS_SOURCE_DIR;
+  for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
+    const std::string extension = entry.path().extension();
+    if (extension == ".cc" || extension == ".h") {
+      files.push_back(fs::relative(entry.path(), root).string());
+    }
+  }
+  return files;
+}
+
+std::vector<Include> Includes(const std::string& folder) {
+  static const std::regex pattern(R"re(^\s*#include\s+["<]([^">]+)[">])re");
+  std::vector<Include> includes;
+  for (const std::string& file : SourceFiles(folder)) {
+    std::ifstream stream(fs::path(MODELPRESS_SOURCE_DIR) / file);
+    std::string line;
+    while (std::getline(stream, line)) {
+      std::smatch match;
+      if (std::regex_search(line, match, pattern)) includes.push_back({file, match[1]});
+    }
+  }
+  return includes;
+}
+
+// "core/formats/onnx/reader.cc" -> "formats".
+std::string CoreFolder(const std::string& path) {
+  if (!path.starts_with("core/")) return "";
+  return path.substr(5, path.find('/', 5) - 5);
+}
+
+TEST(StructureTest, ArrowsInCorePointOneWay) {
+  // A folder may include itself and what stands here.
+  const std::map<std::string, std::set<std::string>> may_include = {
+      {"base", {}},
+      {"model", {"base"}},
+      {"formats", {"base", "model"}},
+      {"quant", {"base", "model"}},
+      {"runtime", {"base", "model"}},
+      {"data", {"base", "model", "runtime"}},
+      {"measure", {"base", "model", "formats", "quant", "runtime", "data"}},
+      {"passes", {"base", "model", "formats", "quant", "runtime", "data", "measure"}},
+      {"gate", {"base", "model", "formats", "quant", "runtime", "data", "measure", "passes"}},
+      {"recipe",
+       {"base", "model", "formats", "quant", "runtime", "data", "measure", "passes", "gate"}},
+      {"worker",
+       {"base", "model", "formats", "quant", "runtime", "data", "measure", "passes", "gate",
+        "recipe"}},
+  };
+  int checked = 0;
+  for (const Include& include : Includes("core")) {
+    const std::string to = CoreFolder(include.target);
+    if (to.empty()) continue;
+    const std::string from = CoreFolder(include.file);
+    ASSERT_TRUE(may_include.contains(from)) << "unknown folder core/" << from;
+    EXPECT_TRUE(from == to || may_include.at(from).contains(to))
+        << include.file << " includes " << include.target;
+    ++checked;
+  }
+  EXPECT_GT(checked, 40);
+}
+
+TEST(StructureTest, ForeignLibrariesStayInTheirRooms) {
+  for (const Include& include : Includes("core")) {
+    const std::string& target = include.target;
+    EXPECT_FALSE(target.starts_with("grpc") || target.starts_with("prometheus") ||
+                 target.starts_with("server/") || target.starts_with("client/"))
+        << include.file << " includes " << target;
+    if (target.find("onnxruntime") != std::string::npos) {
+      EXPECT_TRUE(include.file.starts_with("core/runtime/")) << include.file;
+      EXPECT_TRUE(include.file.ends_with(".cc")) << include.file;
+    }
+  }
+  for (const Include& include : Includes("server")) {
+    EXPECT_FALSE(include.target.starts_with("client/")) << include.file;
+  }
+  for (const Include& include : Includes("client")) {
+    EXPECT_FALSE(include.target.starts_with("server/")) << include.file;
+  }
+}
+
+TEST(StructureTest, EveryTestSourceLiesBesideABuildFile) {
+  for (const std::string& file : SourceFiles("tests")) {
+    const fs::path folder = (fs::path(MODELPRESS_SOURCE_DIR) / file).parent_path();
+    EXPECT_TRUE(fs::exists(folder / "CMakeLists.txt")) << file << " is built by no target";
+  }
+}
+
+TEST(StructureTest, EveryFileOpensBySayingWhatItIs) {
+  for (const char* folder : {"core", "server", "client", "tests"}) {
+    for (const std::string& file : SourceFiles(folder)) {
+      std::ifstream stream(fs::path(MODELPRESS_SOURCE_DIR) / file);
+      std::string line;
+      std::getline(stream, line);
+      EXPECT_TRUE(line.starts_with("//")) << file << " opens with: " << line;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace modelpress
