@@ -28,6 +28,10 @@ struct SessionOptions {
   bool optimize = true;
   // Values to hand out beside the model's outputs (calibration taps); must be float tensors of the main graph.
   std::vector<std::string> extra_outputs;
+  // For profile.h only: where the runtime writes its profile (file name's beginning), and its optimized graph (weights in
+  // a second file beside it). Empty: neither.
+  std::string profile_prefix;
+  std::string optimized_model_path;
 };
 
 // An input or output as the model declares it. Extents < 0 are free; `symbols` has their names ("" if none).
@@ -42,12 +46,6 @@ struct ValueInfo {
 
 // Values by name.
 using TensorMap = absl::flat_hash_map<std::string, Tensor>;
-
-// Counts of the runtime's own optimized graph.
-struct OptimizedGraph {
-  // Operator type (domain prefix for non-default domains) -> nodes.
-  std::vector<std::pair<std::string, int>> operators;
-};
 
 class Session {
  public:
@@ -64,6 +62,9 @@ class Session {
   // RUNTIME_FAILED. Results own their bytes. Thread-safe.
   absl::StatusOr<TensorMap> Run(const TensorMap& inputs) const;
 
+  // Ends the profile that profile_prefix began; the path of its file.
+  absl::StatusOr<std::string> EndProfiling();
+
  private:
   struct State;
   explicit Session(std::unique_ptr<State> state);
@@ -74,9 +75,6 @@ class Session {
 std::string RuntimeVersion();
 int64_t RuntimeMaxOpset();
 int64_t RuntimeMaxIrVersion();
-
-// What the runtime makes of the model: operators of its optimized graph.
-absl::StatusOr<OptimizedGraph> InspectOptimizedGraph(const Model& model, int threads);
 
 // Inputs and outputs as the skeleton declares them, without a session (initializers excluded from inputs).
 std::vector<ValueInfo> DeclaredInputs(const Model& model);

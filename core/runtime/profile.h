@@ -1,0 +1,34 @@
+// Where the runtime spends its time, and what it makes of a graph.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/base/scratch.h"
+#include "core/runtime/session.h"
+
+namespace modelpress {
+
+// Nodes of the runtime's own optimized graph by operator type ("domain:Type" outside the default domain), sorted.
+struct OptimizedGraph {
+  std::vector<std::pair<std::string, int>> operators;
+};
+
+// Lets the runtime optimize the model as it would to run it fast, and counts. Files go to scratch for the time of the
+// call; it costs as much as loading and copying the weights.
+absl::StatusOr<OptimizedGraph> InspectOptimizedGraph(const Model& model, int threads,
+                                                     Scratch& scratch);
+
+// Time of one node of the optimized graph, mean over the runs.
+struct NodeTime {
+  std::string node;
+  std::string op_type;
+  double seconds = 0;
+};
+
+// Runs the model `runs` times with the runtime's profiler on, slowest node first.
+absl::StatusOr<std::vector<NodeTime>> ProfileModel(const Model& model, const TensorMap& inputs,
+                                                   int threads, int runs, Scratch& scratch);
+
+}  // namespace modelpress
