@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,9 +45,11 @@ class Format {
   virtual absl::StatusOr<Model> Read(const InputFiles& files, const JobContext& context) const = 0;
   // Writes into `folder` under names derived from `file_name`; main file first in the result, which has name, size and
   // SHA-256 of each. Each file is complete and synced before the one that refers to it appears under its name.
+  // `sync_seconds`, if given, receives the part of the wall time that was spent waiting for the disk.
   virtual absl::StatusOr<std::vector<ArtifactFile>> Write(const Model& model, const Output& options,
                                                           const std::string& folder, const std::string& file_name,
-                                                          const JobContext& context) const;
+                                                          const JobContext& context,
+                                                          double* sync_seconds = nullptr) const;
 };
 
 class FormatRegistry {
