@@ -13,30 +13,11 @@
 #include "core/base/job_context.h"
 #include "core/data/samples.h"
 #include "core/model/model.h"
+#include "core/quant/skip.h"
 #include "modelpress/v1/recipe.pb.h"
 #include "modelpress/v1/report.pb.h"
 
 namespace modelpress {
-
-// Why a candidate was left alone. The closed list behind Skip.reason; see SkipReasonName.
-enum class SkipReason {
-  kTooSmall,           // fewer elements than min_elements
-  kNotFloat,           // not a float32 (or float16) weight
-  kExcluded,           // by include/exclude/op_types
-  kNotFinite,          // holds NaN or infinity
-  kAlreadyQuantized,   // already read through DequantizeLinear or another quantized form
-  kNoChannelAxis,      // consumers disagree about the channel axis, or there is none
-  kUsedAsShape,        // feeds shape arithmetic or control flow
-  kGraphOutput,        // the tensor itself is an output of the graph
-  kOverridable,        // an initializer that is also a graph input: the caller may replace it
-  kOperatorNeedsFloat, // an operator that reads it has no kernel or schema for the result
-  kInsideFunction,     // inside a model-local function shared by several calls
-  kConstantTensor,     // all values equal (or all zero): nothing to gain
-  kNoProducer,         // the pattern's other half is missing (BatchNormalization without Conv before it)
-  kSharedProducer,     // the value between the two nodes has other readers
-};
-std::string_view SkipReasonName(SkipReason reason);
-Skip MakeSkip(SkipReason reason, std::string_view tensor, std::string_view node, std::string_view detail);
 
 struct PassContext {
   const JobContext* job = nullptr;
@@ -99,5 +80,9 @@ class PassRegistry {
  private:
   std::vector<std::unique_ptr<Pass>> passes_;
 };
+
+// OK, or NOTHING_CHANGED with the counts by reason if the report has no change and the step does not allow that. Every
+// pass ends with it.
+absl::Status RequireChange(const PassStep& step, const PassReport& report);
 
 }  // namespace modelpress

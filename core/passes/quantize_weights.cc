@@ -1,0 +1,176 @@
+// quantize_weights: weights as 8-bit codes that a DequantizeLinear turns back into floats when the model runs.
+//
+//   W float32 [64, 32, 3, 3] --> Conv         W_quantized int8 [64, 32, 3, 3] --.
+//                                             W_scale float32 [64] -------------+--> DequantizeLinear --> W --> Conv
+//
+// symmetric:  scale = 2 max|w| / (qmax - qmin) for each output channel, code = clip(round_half_even(w / scale))
+// asymmetric: scale = (max - min) / (qmax - qmin), zero_point = round(qmin - min / scale)
+// Source: ONNX Runtime's quantizer (quant_utils.py: compute_scale_zp, quantize_nparray), matched bit for bit; int8 uses
+// -127..127. Embedding tables are dequantized row by row after the Gather (see code_weight.h).
+//
+// Activations stay float: the artifact is about four times smaller, and MatMul-heavy models run slower, because the
+// runtime dequantizes at every call.
+#include <cmath>
+#include <memory>
+
+#include "core/base/status.h"
+#include "core/passes/pass.h"
+#include "core/quant/code_weight.h"
+#include "core/quant/progress.h"
+
+namespace modelpress {
+namespace {
+
+// Measured on one core; only for plans.
+constexpr double kBytesPerSecond = 3e9;
+
+class QuantizeWeightsPass final : public Pass {
+ public:
+  std::string_view name() const override { return "quantize_weights"; }
+  std::string_view summary() const override {
+    return "weights to 8-bit codes with DequantizeLinear: about 4x smaller, activations stay float";
+  }
+
+  absl::Status Validate(const PassStep& step) const override {
+    return ValidateSelection(step.quantize_weights().weights(), "quantize_weights.weights");
+  }
+
+  PassEstimate Estimate(const Model& model, const PassStep&) const override {
+    const uint64_t bytes = WeightBytes(model);
+    // Codes are a quarter of the floats; scales and alignment are well below the rest.
+    return {16 << 20, bytes / 4 + bytes / 16 + (1 << 20), static_cast<double>(bytes) / kBytesPerSecond};
+  }
+
+  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
+                                 PassContext& context) const override;
+  std::vector<PassExample> examples() const override;
+};
+
+AffineRule RuleOf(const QuantizeWeights& options) {
+  return {options.type() == QuantizeWeights::TYPE_UINT8 ? CodeType::kUint8 : CodeType::kInt8,
+          options.scheme() != QuantizeWeights::SCHEME_ASYMMETRIC};
+}
+
+// Codes of one weight; a skip if it cannot have any.
+absl::StatusOr<std::optional<Skip>> Encode(const Model& model, PassContext& context,
+                                           bool per_channel, WeightProgress& progress,
+                                           CodedWeight* coded, Change* change) {
+  const CandidateWeight& weight = coded->weight;
+  const auto skip = [&](SkipReason reason, std::string_view detail) {
+    return MakeSkip(reason, weight.name, weight.reader(), detail);
+  };
+  const auto dims = Dims(*weight.tensor);
+  coded->dims.assign(dims.begin(), dims.end());
+  ChannelLayout layout = WholeTensor(weight.elements);
+  if (per_channel) {
+    if (!weight.channel_axis.has_value()) {
+      return skip(SkipReason::kNoChannelAxis,
+                  "its readers have no common channel axis; granularity: per_tensor would do it");
+    }
+    layout = LayoutOf(dims, *weight.channel_axis);
+    if (layout.elements() / layout.channels < 4) {
+      return skip(SkipReason::kTooSmall,
+                  "fewer than 4 values per channel: scales would outweigh the codes");
+    }
+    coded->axis = weight.channel_axis;
+  }
+  progress.Start(weight.name);
+  MP_ASSIGN_OR_RETURN(const std::span<const std::byte> values, model.Bytes(*weight.tensor));
+  MP_ASSIGN_OR_RETURN(WeightArena::Room room, context.arena->Allocate(weight.elements));
+  MP_ASSIGN_OR_RETURN(QuantizedTensor result,
+                      QuantizeTensor(values, layout, coded->rule, kNoDeadZone, room.bytes,
+                                     *context.job, progress.callback()));
+  if (!result.finite) return skip(SkipReason::kNotFinite, "holds NaN or infinity");
+  coded->parameters = std::move(result.parameters);
+  coded->codes = std::move(room.weight);
+  change->set_tensor(weight.name);
+  change->set_node(std::string(weight.reader()));
+  change->set_what(Describe(*coded));
+  if (result.sums.noise > 0) {
+    change->set_sqnr_db(10 * std::log10(result.sums.signal / result.sums.noise));
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<PassReport> QuantizeWeightsPass::Run(Model& model, const PassStep& step,
+                                                    PassContext& context) const {
+  const QuantizeWeights& options = step.quantize_weights();
+  bool per_channel = options.granularity() != QuantizeWeights::GRANULARITY_PER_TENSOR;
+  PassReport report;
+  report.set_pass(std::string(name()));
+  report.set_weight_bytes_before(WeightBytes(model));
+  SeparateInitializersFromInputs(model);
+  {
+    // Nothing to do is said before the opset is touched.
+    const GraphIndex index(model.mutable_proto());
+    MP_ASSIGN_OR_RETURN(const SelectedWeights found, SelectWeights(model, index, options.weights()));
+    if (!found.weights.empty()) {
+      MP_RETURN_IF_ERROR(PrepareOpset(model, &per_channel, report.mutable_notes()));
+    }
+  }
+  const GraphIndex index(model.mutable_proto());
+  MP_ASSIGN_OR_RETURN(SelectedWeights found, SelectWeights(model, index, options.weights()));
+  for (Skip& skip : found.skips) *report.add_skips() = std::move(skip);
+  uint64_t total = 0;
+  for (const CandidateWeight& weight : found.weights) total += weight.elements * sizeof(float);
+  WeightProgress progress(context.progress, total);
+
+  std::vector<CodedWeight> coded;
+  for (CandidateWeight& weight : found.weights) {
+    MP_RETURN_IF_ERROR(context.job->cancellation->Check());
+    CodedWeight next;
+    next.weight = std::move(weight);
+    next.rule = RuleOf(options);
+    Change change;
+    MP_ASSIGN_OR_RETURN(auto skip,
+                        Encode(model, context, per_channel, progress, &next, &change));
+    if (skip.has_value()) {
+      *report.add_skips() = *std::move(skip);
+      continue;
+    }
+    *report.add_changes() = std::move(change);
+    coded.push_back(std::move(next));
+  }
+  MP_RETURN_IF_ERROR(RequireChange(step, report));
+  MP_RETURN_IF_ERROR(ReplaceByCodes(model, *context.arena, std::move(coded)));
+  RemoveDead(model.mutable_proto());
+  report.set_weight_bytes_after(WeightBytes(model));
+  return report;
+}
+
+std::vector<PassExample> QuantizeWeightsPass::examples() const {
+  return {
+      {"a MatMul's weight, one scale for each of its columns",
+       R"(<ir_version: 8, opset_import: ["" : 13]>
+          g (float[2, 4] x) => (float[2, 2] y)
+          <float[4, 2] w = {1, -0.5, 0.25, 2, -3, 0.1, 0.7, -0.9}>
+          { y = MatMul(x, w) })",
+       "quantize_weights: {weights: {min_elements: 1}}",
+       {"DequantizeLinear", "MatMul"},
+       0.1},
+      {"an embedding table: the rows that are taken are dequantized, not the table",
+       R"(<ir_version: 8, opset_import: ["" : 13]>
+          g (int64[2] i) => (float[2, 4] y)
+          <float[3, 4] table = {1, -0.5, 0.25, 2, -3, 0.1, 0.7, -0.9, 0.2, 0.4, -0.6, 0.8}>
+          { y = Gather(table, i) })",
+       "quantize_weights: {weights: {min_elements: 1}}",
+       {"Gather", "Cast", "Gather", "Mul"},
+       0.02},
+      {"an old opset is converted first; a Constant node becomes an initializer",
+       R"(<ir_version: 4, opset_import: ["" : 9]>
+          g (float[2, 4] x) => (float[2, 2] y)
+          { w = Constant <value = float[4, 2] {1, -0.5, 0.25, 2, -3, 0.1, 0.7, -0.9}> ()
+            y = MatMul(x, w) })",
+       "quantize_weights: {type: uint8, scheme: asymmetric, weights: {min_elements: 1}}",
+       {"DequantizeLinear", "MatMul"},
+       0.1},
+  };
+}
+
+}  // namespace
+
+void RegisterPass_quantize_weights(PassRegistry& registry) {
+  registry.Add(std::make_unique<QuantizeWeightsPass>());
+}
+
+}  // namespace modelpress

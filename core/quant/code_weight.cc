@@ -1,0 +1,229 @@
+// Putting 8-bit codes in the place of a float weight; see code_weight.h.
+#include "core/quant/code_weight.h"
+
+#include <algorithm>
+#include <format>
+
+#include "core/base/status.h"
+#include "core/quant/opset_conversion.h"
+
+namespace modelpress {
+namespace {
+
+DataType CodeDataType(const AffineRule& rule) {
+  return rule.type == CodeType::kInt8 ? DataType::kInt8 : DataType::kUint8;
+}
+
+class Rewriter {
+ public:
+  Rewriter(Model& model, WeightArena& arena) : model_(model), arena_(arena), names_(model.proto()) {}
+
+  absl::Status Rewrite(CodedWeight& coded) {
+    const CandidateWeight& weight = coded.weight;
+    codes_name_ = names_.Make(weight.name + "_quantized");
+    has_zero_points_ = coded.rule.type == CodeType::kUint8 ||
+                       std::ranges::any_of(coded.parameters, [](const AffineParameters& p) {
+                         return p.zero_point != 0;
+                       });
+    std::vector<Use> gathers;
+    bool others = false;
+    for (const Use& use : weight.uses) {
+      if (GathersRows(coded, use)) {
+        gathers.push_back(use);
+      } else {
+        others = true;
+      }
+    }
+    if (others) MP_RETURN_IF_ERROR(Dequantize(coded));
+    if (!gathers.empty()) MP_RETURN_IF_ERROR(DequantizeRows(coded, gathers));
+
+    onnx::TensorProto* tensor = weight.tensor;
+    if (weight.constant != nullptr) {
+      // As an initializer it is one kind of weight less for everyone after us.
+      tensor = weight.graph->add_initializer();
+      constants_.insert(weight.constant->output(0));
+      weight.constant->clear_attribute();  // recognised below: a Constant without a value
+    }
+    tensor->set_name(codes_name_);
+    if (coded.codes.length > kInlineBytes) {
+      return model_.SetWeight(tensor, CodeDataType(coded.rule), coded.dims, coded.codes);
+    }
+    return model_.SetInline(tensor, CodeDataType(coded.rule), coded.dims, coded.codes.bytes());
+  }
+
+  absl::Status Finish() {
+    for (auto& [graph, nodes] : added_) {
+      for (onnx::NodeProto& node : nodes) *graph->add_node() = std::move(node);
+    }
+    ForEachGraph(model_.mutable_proto(), [&](onnx::GraphProto& graph, int) {
+      auto& nodes = *graph.mutable_node();
+      nodes.erase(std::remove_if(nodes.begin(), nodes.end(),
+                                 [&](const onnx::NodeProto& node) {
+                                   return IsConstantNode(node) && node.attribute_size() == 0 &&
+                                          constants_.contains(node.output(0));
+                                 }),
+                  nodes.end());
+    });
+    return SortTopologically(model_.mutable_proto());
+  }
+
+ private:
+  static bool GathersRows(const CodedWeight& coded, const Use& use) {
+    const onnx::NodeProto& node = *use.node;
+    return node.op_type() == "Gather" && IsDefaultDomain(node.domain()) && use.input == 0 &&
+           coded.axis == size_t{0} && IntAttribute(node, "axis", 0) == 0;
+  }
+
+  onnx::NodeProto& AddNode(onnx::GraphProto* graph, std::string_view op,
+                           std::initializer_list<std::string_view> inputs,
+                           std::string_view output) {
+    auto place = std::ranges::find(added_, graph, [](const auto& entry) { return entry.first; });
+    if (place == added_.end()) place = added_.insert(added_.end(), {graph, {}});
+    onnx::NodeProto& node = place->second.emplace_back();
+    node.set_op_type(std::string(op));
+    for (const std::string_view input : inputs) node.add_input(std::string(input));
+    node.add_output(std::string(output));
+    node.set_name(names_.Make(std::string(output) + "_" + std::string(op)));
+    return node;
+  }
+
+  // The scales as floats or the zero points as codes, in the weight's graph.
+  absl::StatusOr<std::string> AddConstant(const CodedWeight& coded, std::string_view suffix,
+                                          DataType type, std::span<const int64_t> dims,
+                                          std::span<const std::byte> bytes) {
+    onnx::TensorProto* tensor = coded.weight.graph->add_initializer();
+    std::string name = names_.Make(coded.weight.name + std::string(suffix));
+    tensor->set_name(name);
+    if (bytes.size() <= kInlineBytes) {
+      MP_RETURN_IF_ERROR(model_.SetInline(tensor, type, dims, bytes));
+      return name;
+    }
+    MP_ASSIGN_OR_RETURN(WeightArena::Room room, arena_.Allocate(bytes.size()));
+    std::ranges::copy(bytes, room.bytes.begin());
+    MP_RETURN_IF_ERROR(model_.SetWeight(tensor, type, dims, std::move(room.weight)));
+    return name;
+  }
+
+  static std::vector<float> Scales(const CodedWeight& coded) {
+    std::vector<float> scales;
+    for (const AffineParameters& p : coded.parameters) scales.push_back(p.scale);
+    return scales;
+  }
+
+  absl::Status Dequantize(const CodedWeight& coded) {
+    const CandidateWeight& weight = coded.weight;
+    std::vector<int64_t> dims;
+    if (coded.axis.has_value()) dims.push_back(static_cast<int64_t>(coded.parameters.size()));
+    MP_ASSIGN_OR_RETURN(const std::string scale,
+                        AddConstant(coded, "_scale", DataType::kFloat, dims,
+                                    std::as_bytes(std::span(Scales(coded)))));
+    onnx::NodeProto& node =
+        AddNode(weight.graph, "DequantizeLinear", {codes_name_, scale}, weight.name);
+    if (has_zero_points_) {
+      std::vector<uint8_t> codes;
+      for (const AffineParameters& p : coded.parameters) {
+        codes.push_back(static_cast<uint8_t>(p.zero_point));
+      }
+      MP_ASSIGN_OR_RETURN(std::string zero_point,
+                          AddConstant(coded, "_zero_point", CodeDataType(coded.rule), dims,
+                                      std::as_bytes(std::span(codes))));
+      node.add_input(std::move(zero_point));
+    }
+    if (coded.axis.has_value() && *coded.axis != 1) {
+      onnx::AttributeProto& axis = *node.add_attribute();
+      axis.set_name("axis");
+      axis.set_type(onnx::AttributeProto::INT);
+      axis.set_i(static_cast<int64_t>(*coded.axis));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status DequantizeRows(const CodedWeight& coded, const std::vector<Use>& gathers) {
+    // Rows of the table stay rows of the scales, so that gathered scales broadcast over gathered codes.
+    std::vector<int64_t> dims(coded.dims.size(), 1);
+    dims[0] = coded.dims[0];
+    MP_ASSIGN_OR_RETURN(const std::string scale,
+                        AddConstant(coded, "_row_scale", DataType::kFloat, dims,
+                                    std::as_bytes(std::span(Scales(coded)))));
+    std::string zero_point;
+    if (has_zero_points_) {
+      std::vector<float> values;
+      for (const AffineParameters& p : coded.parameters) {
+        values.push_back(static_cast<float>(p.zero_point));
+      }
+      MP_ASSIGN_OR_RETURN(zero_point,
+                          AddConstant(coded, "_row_zero_point", DataType::kFloat, dims,
+                                      std::as_bytes(std::span(values))));
+    }
+    for (const Use& use : gathers) {
+      const std::string output = use.node->output(0);
+      const std::string indices = use.node->input(1);
+      const std::string rows = names_.Make(output + "_codes");
+      const std::string scales = names_.Make(output + "_scales");
+      std::string values = names_.Make(output + "_values");
+      use.node->set_input(0, codes_name_);
+      use.node->set_output(0, rows);
+      onnx::AttributeProto& to =
+          *AddNode(use.graph, "Cast", {rows}, values).add_attribute();
+      to.set_name("to");
+      to.set_type(onnx::AttributeProto::INT);
+      to.set_i(onnx::TensorProto::FLOAT);
+      AddNode(use.graph, "Gather", {scale, indices}, scales);
+      if (has_zero_points_) {
+        const std::string zeros = names_.Make(output + "_zero_points");
+        const std::string shifted = names_.Make(output + "_shifted");
+        AddNode(use.graph, "Gather", {zero_point, indices}, zeros);
+        AddNode(use.graph, "Sub", {values, zeros}, shifted);
+        values = shifted;
+      }
+      AddNode(use.graph, "Mul", {values, scales}, output);
+    }
+    return absl::OkStatus();
+  }
+
+  Model& model_;
+  WeightArena& arena_;
+  UniqueNames names_;
+  std::string codes_name_;
+  bool has_zero_points_ = false;
+  std::vector<std::pair<onnx::GraphProto*, std::vector<onnx::NodeProto>>> added_;
+  absl::flat_hash_set<std::string> constants_;
+};
+
+}  // namespace
+
+absl::Status ReplaceByCodes(Model& model, WeightArena& arena, std::vector<CodedWeight> weights) {
+  Rewriter rewriter(model, arena);
+  for (CodedWeight& weight : weights) MP_RETURN_IF_ERROR(rewriter.Rewrite(weight));
+  return rewriter.Finish();
+}
+
+absl::Status PrepareOpset(Model& model, bool* per_channel,
+                          google::protobuf::RepeatedPtrField<std::string>* notes) {
+  // Versions of DequantizeLinear: 10 per tensor, 13 with an axis.
+  constexpr int64_t kPerTensor = 10, kPerChannel = 13;
+  const int64_t opset = model.opset();
+  const int64_t needed = *per_channel ? kPerChannel : kPerTensor;
+  if (opset >= needed) return absl::OkStatus();
+  const absl::Status converted = ConvertOpset(model, kPerChannel);
+  if (converted.ok()) {
+    *notes->Add() = std::format("opset {} was converted to {}, which DequantizeLinear needs", opset,
+                                kPerChannel);
+    return absl::OkStatus();
+  }
+  if (opset < kPerTensor) return converted;
+  *per_channel = false;
+  *notes->Add() = std::format("one scale per tensor: scales per channel need opset 13, and {}",
+                              converted.message());
+  return absl::OkStatus();
+}
+
+std::string Describe(const CodedWeight& weight) {
+  const std::string_view type = weight.rule.type == CodeType::kInt8 ? "int8" : "uint8";
+  const std::string_view kind = weight.rule.symmetric ? "" : " asymmetric";
+  if (!weight.axis.has_value()) return std::format("{}{} per tensor", type, kind);
+  return std::format("{}{} per channel, axis {}, {} scales", type, kind, *weight.axis,
+                     weight.parameters.size());
+}
+
+}  // namespace modelpress

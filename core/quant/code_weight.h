@@ -1,0 +1,49 @@
+// Putting 8-bit codes in the place of a float weight: the part that quantizing passes share.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/model/graph.h"
+#include "core/model/model.h"
+#include "core/quant/quantize_tensor.h"
+#include "core/quant/weight_selection.h"
+
+namespace modelpress {
+
+// A weight whose codes are ready.
+struct CodedWeight {
+  CandidateWeight weight;
+  // Shape before coding; the codes have the same one.
+  std::vector<int64_t> dims;
+  AffineRule rule;
+  // One for each channel on `axis`, or a single one without an axis.
+  std::vector<AffineParameters> parameters;
+  std::optional<size_t> axis;
+  WeightRef codes;
+};
+
+// Rewrites the graph for all of `weights`: the tensor becomes "<name>_quantized", and its readers get
+//
+//   <name>_quantized, <name>_scale [, <name>_zero_point] -> DequantizeLinear -> <name>
+//
+// but a Gather along the channel axis gathers codes and scales first and dequantizes only the rows it took (the runtime
+// would expand the whole table at every call):
+//
+//   Gather(codes) -> Cast -> [Sub Gather(zero points) ->] Mul Gather(scales)
+//
+// Zero points are left out where all are 0 and the type is int8. Needs opset 13 for weights with an axis, else 10.
+// Afterwards pointers into the model are invalid.
+absl::Status ReplaceByCodes(Model& model, WeightArena& arena, std::vector<CodedWeight> weights);
+
+// Raises the opset to 13, which a DequantizeLinear per channel needs, if it is older; the note says so. Where the
+// converter cannot do that and the opset is at least 10, the model stays as it is and `*per_channel` becomes false.
+// OPSET_UNSUPPORTED otherwise.
+absl::Status PrepareOpset(Model& model, bool* per_channel,
+                          google::protobuf::RepeatedPtrField<std::string>* notes);
+
+// "int8 per channel, axis 0, 64 scales".
+std::string Describe(const CodedWeight& weight);
+
+}  // namespace modelpress

@@ -1,0 +1,168 @@
+// A real conversion of the default domain, with the weights kept; see opset_conversion.h.
+#include "core/quant/opset_conversion.h"
+
+#include <algorithm>
+#include <exception>
+#include <format>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/base/status.h"
+#include "core/model/graph.h"
+#include "onnx/shape_inference/implementation.h"
+#include "onnx/version_converter/convert.h"
+
+namespace modelpress {
+namespace {
+
+// The runtime's newest (ONNX Runtime 1.21), and the oldest that libonnx's converter was made for.
+constexpr int64_t kOldestOpset = 7;
+constexpr int64_t kNewestOpset = 22;
+
+Error Refusal(int64_t from, int64_t to, std::string_view why) {
+  Error error(ERROR_REASON_OPSET_UNSUPPORTED,
+              std::format("cannot convert from opset {} to {}: {}", from, to, why));
+  error.With("domain", "ai.onnx").With("opset", std::to_string(to));
+  return error;
+}
+
+// Weights taken out of a skeleton: as initializers of the main graph, in the order in which they were found.
+class Detached {
+ public:
+  // Every weight becomes an input of the main graph. Names that occur in several graphs are made unique first.
+  explicit Detached(onnx::ModelProto& model) {
+    std::map<std::string, int> definitions;
+    ForEachTensor(model, [&](const TensorSite& site) {
+      if (IsDetachable(site)) ++definitions[site.value_name];
+    });
+    UniqueNames names(model);
+    ForEachGraph(model, [&](onnx::GraphProto& graph, int depth) {
+      const auto move = [&](onnx::TensorProto& tensor, std::string name) {
+        // Two branches may each have a "W"; hidden behind one input they would be one.
+        if (depth > 0 && definitions[name] > 1) {
+          std::string fresh = names.Make(name);
+          ReplaceAllUses(graph, name, fresh);
+          name = std::move(fresh);
+        }
+        tensor.set_name(std::move(name));
+        tensors_.push_back(std::move(tensor));
+      };
+      auto& initializers = *graph.mutable_initializer();
+      Keep(&initializers, [&](onnx::TensorProto& tensor) {
+        if (!IsWeight(tensor)) return true;
+        std::string name = tensor.name();
+        move(tensor, std::move(name));
+        return false;
+      });
+      Keep(graph.mutable_node(), [&](onnx::NodeProto& node) {
+        onnx::TensorProto* tensor = ConstantWeight(node);
+        if (tensor == nullptr) return true;
+        move(*tensor, node.output(0));
+        return false;
+      });
+    });
+    for (const onnx::TensorProto& tensor : tensors_) {
+      onnx::ValueInfoProto& input = *model.mutable_graph()->add_input();
+      input.set_name(tensor.name());
+      auto& type = *input.mutable_type()->mutable_tensor_type();
+      type.set_elem_type(tensor.data_type());
+      auto& shape = *type.mutable_shape();
+      for (const int64_t extent : tensor.dims()) shape.add_dim()->set_dim_value(extent);
+    }
+  }
+
+  const std::vector<onnx::TensorProto>& tensors() const { return tensors_; }
+
+ private:
+  static bool IsWeight(const onnx::TensorProto& tensor) {
+    return tensor.data_location() == onnx::TensorProto::EXTERNAL;
+  }
+  static bool IsDetachable(const TensorSite& site) {
+    return site.graph != nullptr && !site.value_name.empty();
+  }
+  static onnx::TensorProto* ConstantWeight(onnx::NodeProto& node) {
+    if (!IsConstantNode(node)) return nullptr;
+    for (onnx::AttributeProto& attribute : *node.mutable_attribute()) {
+      if (attribute.name() == "value" && IsWeight(attribute.t())) return attribute.mutable_t();
+    }
+    return nullptr;
+  }
+  template <typename List, typename Predicate>
+  static void Keep(List* list, const Predicate& keep) {
+    int kept = 0;
+    for (int i = 0; i < list->size(); ++i) {
+      if (keep(*list->Mutable(i))) list->SwapElements(kept++, i);
+    }
+    list->DeleteSubrange(kept, list->size() - kept);
+  }
+
+  std::vector<onnx::TensorProto> tensors_;
+};
+
+// Names of everything that people and programs address a graph by.
+std::vector<std::string> OutsideNames(const onnx::GraphProto& graph) {
+  std::vector<std::string> names;
+  for (const auto& input : graph.input()) names.push_back(input.name());
+  for (const auto& output : graph.output()) names.push_back(output.name());
+  return names;
+}
+
+std::map<std::string, int> Graphs(const onnx::ModelProto& model) {
+  std::map<std::string, int> counts;
+  ForEachGraph(model, [&](const onnx::GraphProto& graph, int depth) {
+    counts[std::format("depth {}", depth)] += 1;
+    for (const onnx::NodeProto& node : graph.node()) {
+      if (!IsDefaultDomain(node.domain())) ++counts[node.domain() + "." + node.op_type()];
+    }
+  });
+  return counts;
+}
+
+}  // namespace
+
+absl::Status ConvertOpset(Model& model, int64_t target) {
+  const int64_t from = model.opset();
+  if (from == target) return absl::OkStatus();
+  if (target < kOldestOpset || target > kNewestOpset) {
+    return Refusal(from, target, std::format("supported are {} to {}", kOldestOpset, kNewestOpset))
+        .Remedy("choose a version in that range");
+  }
+  if (model.proto().functions_size() > 0) {
+    return Refusal(from, target, "the model has functions of its own, which are not converted")
+        .Remedy("export the model without functions");
+  }
+  onnx::ModelProto skeleton = model.proto();
+  const Detached weights(skeleton);
+  const std::vector<std::string> names = OutsideNames(skeleton.graph());
+  const std::map<std::string, int> graphs = Graphs(skeleton);
+  onnx::ModelProto converted;
+  try {
+    // Some adapters ask for ranks (Softmax 12 to 13).
+    onnx::shape_inference::InferShapes(skeleton);
+    converted = onnx::version_conversion::ConvertVersion(skeleton, static_cast<int>(target));
+  } catch (const std::exception& error) {
+    return Refusal(from, target, error.what())
+        .Remedy("export the model at the newer opset, or leave out the step that needs it");
+  }
+  if (OutsideNames(converted.graph()) != names || Graphs(converted) != graphs) {
+    return Refusal(from, target, "the converter lost a part of the graph")
+        .Remedy("export the model at the newer opset");
+  }
+  onnx::GraphProto& graph = *converted.mutable_graph();
+  const int own_inputs = graph.input_size() - static_cast<int>(weights.tensors().size());
+  graph.mutable_input()->DeleteSubrange(own_inputs, graph.input_size() - own_inputs);
+  for (const onnx::TensorProto& tensor : weights.tensors()) *graph.add_initializer() = tensor;
+
+  // Of the model around the graph the converter knows little: only the graph and its version are taken.
+  onnx::ModelProto& proto = model.mutable_proto();
+  std::string doc = std::move(*proto.mutable_graph()->mutable_doc_string());
+  *proto.mutable_graph() = std::move(graph);
+  proto.mutable_graph()->set_doc_string(std::move(doc));
+  for (auto& import : *proto.mutable_opset_import()) {
+    if (IsDefaultDomain(import.domain())) import.set_version(target);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace modelpress
