@@ -114,9 +114,10 @@ class Rewriter {
     const CandidateWeight& weight = coded.weight;
     std::vector<int64_t> dims;
     if (coded.axis.has_value()) dims.push_back(static_cast<int64_t>(coded.parameters.size()));
+    const std::vector<float> scales = Scales(coded);
     MP_ASSIGN_OR_RETURN(const std::string scale,
                         AddConstant(coded, "_scale", DataType::kFloat, dims,
-                                    std::as_bytes(std::span(Scales(coded)))));
+                                    std::as_bytes(std::span(scales))));
     onnx::NodeProto& node =
         AddNode(weight.graph, "DequantizeLinear", {codes_name_, scale}, weight.name);
     if (has_zero_points_) {
@@ -142,9 +143,10 @@ class Rewriter {
     // Rows of the table stay rows of the scales, so that gathered scales broadcast over gathered codes.
     std::vector<int64_t> dims(coded.dims.size(), 1);
     dims[0] = coded.dims[0];
+    const std::vector<float> scales = Scales(coded);
     MP_ASSIGN_OR_RETURN(const std::string scale,
                         AddConstant(coded, "_row_scale", DataType::kFloat, dims,
-                                    std::as_bytes(std::span(Scales(coded)))));
+                                    std::as_bytes(std::span(scales))));
     std::string zero_point;
     if (has_zero_points_) {
       std::vector<float> values;
@@ -159,7 +161,7 @@ class Rewriter {
       const std::string output = use.node->output(0);
       const std::string indices = use.node->input(1);
       const std::string rows = names_.Make(output + "_codes");
-      const std::string scales = names_.Make(output + "_scales");
+      const std::string row_scales = names_.Make(output + "_scales");
       std::string values = names_.Make(output + "_values");
       use.node->set_input(0, codes_name_);
       use.node->set_output(0, rows);
@@ -168,7 +170,7 @@ class Rewriter {
       to.set_name("to");
       to.set_type(onnx::AttributeProto::INT);
       to.set_i(onnx::TensorProto::FLOAT);
-      AddNode(use.graph, "Gather", {scale, indices}, scales);
+      AddNode(use.graph, "Gather", {scale, indices}, row_scales);
       if (has_zero_points_) {
         const std::string zeros = names_.Make(output + "_zero_points");
         const std::string shifted = names_.Make(output + "_shifted");
@@ -176,7 +178,7 @@ class Rewriter {
         AddNode(use.graph, "Sub", {values, zeros}, shifted);
         values = shifted;
       }
-      AddNode(use.graph, "Mul", {values, scales}, output);
+      AddNode(use.graph, "Mul", {values, row_scales}, output);
     }
     return absl::OkStatus();
   }
@@ -205,7 +207,7 @@ absl::Status PrepareOpset(Model& model, bool* per_channel,
   const int64_t opset = model.opset();
   const int64_t needed = *per_channel ? kPerChannel : kPerTensor;
   if (opset >= needed) return absl::OkStatus();
-  const absl::Status converted = ConvertOpset(model, kPerChannel);
+  const absl::Status converted = ConvertDefaultDomain(model, kPerChannel);
   if (converted.ok()) {
     *notes->Add() = std::format("opset {} was converted to {}, which DequantizeLinear needs", opset,
                                 kPerChannel);
@@ -214,7 +216,7 @@ absl::Status PrepareOpset(Model& model, bool* per_channel,
   if (opset < kPerTensor) return converted;
   *per_channel = false;
   *notes->Add() = std::format("one scale per tensor: scales per channel need opset 13, and {}",
-                              converted.message());
+                              std::string_view(converted.message()));
   return absl::OkStatus();
 }
 

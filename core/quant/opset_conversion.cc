@@ -121,7 +121,7 @@ std::map<std::string, int> Graphs(const onnx::ModelProto& model) {
 
 }  // namespace
 
-absl::Status ConvertOpset(Model& model, int64_t target) {
+absl::Status ConvertDefaultDomain(Model& model, int64_t target) {
   const int64_t from = model.opset();
   if (from == target) return absl::OkStatus();
   if (target < kOldestOpset || target > kNewestOpset) {

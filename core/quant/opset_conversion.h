@@ -14,6 +14,6 @@ namespace modelpress {
 // Errors: OPSET_UNSUPPORTED for targets that libonnx or the runtime does not have, for models with functions and for
 // operators that the converter cannot bring to the target (the node's operator and the converter's reason are said).
 // On failure the model is as it was. Not thread-safe; O(skeleton).
-absl::Status ConvertOpset(Model& model, int64_t target);
+absl::Status ConvertDefaultDomain(Model& model, int64_t target);
 
 }  // namespace modelpress
