@@ -1,0 +1,186 @@
+#!/usr/bin/env bash
+# Measures every bar of the project in one run and prints each as a ratio against its limit (memcpy, cp and digest, raw
+# gRPC transfer). Nothing is asserted: read the table.
+#
+#   tests/bench/run.sh [SECTION...]      kernel big memory remote workers cancel digest (default: all)
+#
+# BENCH_DIR: where the big models are made (5 GB), default a temporary folder. Needs the release build.
+set -euo pipefail
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+bin=$repo/build/release/bin
+work=${BENCH_DIR:-$(mktemp -d "${TMPDIR:-/tmp}/modelpress-bench.XXXXXX")}
+mkdir -p "$work"
+export TMPDIR=$work
+server_pid=
+stop_server() {
+  [ -z "$server_pid" ] || { kill "$server_pid" 2>/dev/null; wait "$server_pid" 2>/dev/null || true; }
+  server_pid=
+}
+cleanup() {
+  stop_server
+  [ -n "${BENCH_DIR:-}" ] || rm -rf "$work"
+}
+trap cleanup EXIT
+
+row() { printf '%-58s %10s %10s  %s\n' "$@"; }
+# seconds CMD...: wall time of a command, its output dropped.
+seconds() {
+  local start end
+  start=$(date +%s.%N)
+  "$@" >"$work/out.log" 2>&1 || { cat "$work/out.log" >&2; return 1; }
+  end=$(date +%s.%N)
+  echo "$end - $start" | bc -l
+}
+# median N CMD...: median wall seconds of N runs.
+median() {
+  local n=$1
+  shift
+  for ((i = 0; i < n; i++)); do seconds "$@"; done | sort -n | sed -n "$(((n + 1) / 2))p"
+}
+ratio() { echo "scale=3; $1 / $2" | bc -l | sed 's/^\./0./'; }
+fixed() { printf '%.2f' "$1"; }
+
+big_model() {
+  [ -f "$work/big1.onnx" ] || "$bin/make_big_model" "$work/big1.onnx" 1024
+  cat "$work/big1.onnx" >/dev/null
+}
+quantize() {
+  "$bin/modelpress" compress "$1" -o "$2" --pass quantize_weights --gate structure --force "${@:3}"
+}
+cp_and_digest() {
+  rm -f "$work/copy"
+  cp "$work/big1.onnx" "$work/copy"
+  openssl dgst -sha256 "$work/big1.onnx"
+}
+start_server() {
+  "$bin/modelpressd" --listen 127.0.0.1:0 --metrics 127.0.0.1:0 --scratch "$work/scratch" "$@" 2>"$work/server.log" &
+  server_pid=$!
+  for _ in $(seq 100); do
+    address=$(sed -n 's/.*"listen":"\([^"]*\)".*/\1/p' "$work/server.log" | head -1)
+    [ -z "$address" ] || return 0
+    sleep 0.1
+  done
+  cat "$work/server.log" >&2
+  return 1
+}
+# peak_anonymous PID FILE: writes the largest RssAnon (KiB) of a process to FILE until it ends.
+peak_anonymous() {
+  local most=0 now
+  while now=$(sed -n 's/^RssAnon:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$1/status" 2>/dev/null) && [ -n "$now" ]; do
+    [ "$now" -le "$most" ] || { most=$now; echo "$most" >"$2"; }
+    sleep 0.02
+  done
+}
+
+section_kernel() { "$bin/quantize_bench"; }
+
+section_big() {
+  big_model
+  local limit ours
+  limit=$(median 5 cp_and_digest)
+  ours=$(median 5 quantize "$work/big1.onnx" "$work/out.onnx")
+  row "compress 1 GB, structure gate, against cp + sha256" "$(ratio "$ours" "$limit")" "<= 1.2" \
+    "$(fixed "$ours") s against $(fixed "$limit") s (with syncing)"
+  row "  of which syncing the result to disk" "" "" "$(grep -o '"sync"[^}]*' "$work/report.json" 2>/dev/null || true)"
+}
+
+section_memory() {
+  [ -f "$work/big3.onnx" ] || "$bin/make_big_model" "$work/big3.onnx" 3072 --sidecar
+  quantize "$work/big3.onnx" "$work/out3.onnx" >"$work/out.log" 2>&1 &
+  local pid=$!
+  peak_anonymous "$pid" "$work/peak"
+  wait "$pid"
+  row "peak anonymous memory, 3 GB model with sidecar (MiB)" "$(($(cat "$work/peak") / 1024))" "<= 256" ""
+  rm -f "$work/out3.onnx" "$work"/weights-*.data
+}
+
+section_remote() {
+  big_model
+  start_server
+  local local_time echo_time remote_time chunk=262144
+  local artifact_bytes
+  local_time=$(median 3 quantize "$work/big1.onnx" "$work/out.onnx")
+  artifact_bytes=$(stat -c %s "$work/out.onnx")
+  echo_time=$(median 3 "$bin/grpc_echo_bench" "$(stat -c %s "$work/big1.onnx")" "$artifact_bytes" "$chunk")
+  remote_time=$(median 3 quantize "$work/big1.onnx" "$work/out.onnx" --server "$address")
+  row "remote job of 1 GB against raw echo + local job" \
+    "$(ratio "$remote_time" "$(echo "$echo_time + $local_time" | bc -l)")" "<= 1.25" \
+    "$(fixed "$remote_time") s against $(fixed "$echo_time") + $(fixed "$local_time") s"
+  stop_server
+}
+
+section_workers() {
+  big_model
+  start_server --workers 4 --threads-per-worker 1
+  local main=$server_pid pids=()
+  peak_anonymous "$main" "$work/peak.server" &
+  for i in 1 2 3 4; do
+    quantize "$work/big1.onnx" "$work/out$i.onnx" --server "$address" >"$work/job$i.log" 2>&1 &
+    pids+=($!)
+  done
+  local seen=" "
+  while kill -0 "${pids[@]}" 2>/dev/null; do
+    for worker in $(pgrep -P "$main" || true); do
+      [[ $seen == *" $worker "* ]] || {
+        seen+="$worker "
+        peak_anonymous "$worker" "$work/peak.worker.$worker" &
+      }
+    done
+    sleep 0.05
+  done
+  wait "${pids[@]}"
+  row "anonymous memory of the server, 4 such jobs at once (MiB)" "$(($(cat "$work/peak.server") / 1024))" "<= 128" ""
+  row "anonymous memory of the largest worker (MiB)" "$(($(cat "$work"/peak.worker.* | sort -n | tail -1) / 1024))" \
+    "<= 256" "$(cat "$work"/peak.worker.* | wc -l) workers seen"
+  stop_server
+  rm -f "$work"/out[1-4].onnx "$work"/peak.worker.*
+}
+
+# The server must be free of the worker a second after cancelling, wherever the job is.
+section_cancel() {
+  big_model
+  start_server
+  local delay
+  for delay in 0.3 1 2 4 6 8 12; do
+    "$bin/modelpress" compress "$work/big1.onnx" -o "$work/cancelled.onnx" --pass quantize_weights --force \
+      --server "$address" >"$work/cancel.log" 2>&1 &
+    local client=$!
+    for _ in $(seq 600); do
+      [ -z "$(pgrep -P "$server_pid" || true)" ] || break
+      sleep 0.02
+    done
+    sleep "$delay"
+    local phase start end
+    phase=$("$bin/modelpress" jobs list --server "$address" --json | sed -n 's/.*"phase": *"\([^"]*\)".*/\1/p' | head -1)
+    local job
+    job=$("$bin/modelpress" jobs list --server "$address" --json | sed -n 's/.*"job_\?[iI]d": *"\([^"]*\)".*/\1/p' | head -1)
+    start=$(date +%s.%N)
+    "$bin/modelpress" jobs cancel "$job" --server "$address" >/dev/null 2>&1 || true
+    while [ -n "$(pgrep -P "$server_pid" || true)" ]; do sleep 0.01; done
+    end=$(date +%s.%N)
+    wait "$client" || true
+    row "cancel to worker gone, ${delay} s into the job (s)" "$(fixed "$(echo "$end - $start" | bc -l)")" "<= 1" "in phase $phase"
+  done
+  stop_server
+}
+
+section_digest() {
+  local model=$repo/tests/models/digits-cnn/model.onnx
+  local options=(--pass convert_opset:version=17 --pass quantize_weights:weights.min_elements=16 --gate structure --force)
+  start_server
+  local digests
+  digests=$(
+    "$bin/modelpress" compress "$model" -o "$work/a.onnx" "${options[@]}" --threads 1 >/dev/null 2>&1
+    "$bin/modelpress" compress "$model" -o "$work/b.onnx" "${options[@]}" --threads 4 >/dev/null 2>&1
+    "$bin/modelpress" compress "$model" -o "$work/c.onnx" "${options[@]}" --server "$address" >/dev/null 2>&1
+    cd "$work" && sha256sum a.onnx b.onnx c.onnx | cut -d' ' -f1 | sort -u | wc -l
+  )
+  row "different results of 1 thread, 4 threads, remote" "$digests" "1" "the asan build's is held by a test"
+  stop_server
+}
+
+command -v bc >/dev/null || { echo "bench: bc is missing" >&2; exit 1; }
+row "what" "measured" "bar" "details"
+for section in ${*:-kernel big memory remote workers cancel digest}; do
+  "section_$section"
+done
