@@ -89,8 +89,6 @@ std::vector<BadCase> BadModelGraphs() {
              {ERROR_REASON_MODEL_MALFORMED, ERROR_REASON_OPSET_UNSUPPORTED}),
       Edited("opset_from_the_future", [](auto& m) { m.mutable_opset_import(0)->set_version(999); },
              {ERROR_REASON_OPSET_UNSUPPORTED}),
-      Edited("ir_version_from_the_future", [](auto& m) { m.set_ir_version(1000); },
-             {ERROR_REASON_OPSET_UNSUPPORTED}),
       Edited("opset_twice", [](auto& m) { *m.add_opset_import() = m.opset_import(0);
                m.mutable_opset_import(1)->set_version(9); },
              {ERROR_REASON_MODEL_MALFORMED, ERROR_REASON_OPSET_UNSUPPORTED}),
