@@ -122,7 +122,7 @@ void JobSession::Resubmit(Upload* upload, ArtifactReceiver* receiver) {
   if (upload != nullptr) callbacks_.upload(0, upload->total_bytes());
 }
 
-JobSession::Next JobSession::Decide(const RpcError& error, Upload* upload,
+JobSession::Next JobSession::Decide(const RpcError& error, bool made_progress, Upload* upload,
                                     ArtifactReceiver* receiver) {
   const ErrorDetail detail = DetailOf(error.status);
   const std::string address(InstanceAddress(knowledge_.job_id));
@@ -169,6 +169,8 @@ JobSession::Next JobSession::Decide(const RpcError& error, Upload* upload,
     Resubmit(upload, receiver);
     return Next::kRetryNow;
   }
+  // What has just worked is tried first.
+  if (made_progress) return Next::kRetryNow;
   return knowledge_.job_id.empty() ? Next::kRetryLater : other_route();
 }
 
@@ -201,7 +203,7 @@ absl::StatusOr<JobResult> JobSession::Drive(Upload* upload, const std::string& f
       server_does_not_know_ = false;
       instance_failures_ = 0;
     }
-    const Next next = Decide(error, upload, &receiver);
+    const Next next = Decide(error, made_progress, upload, &receiver);
     const absl::Status status =
         error.status.ok() ? absl::Status(Error(ERROR_REASON_SERVER_UNREACHABLE,
                                                "the server ended the stream before the job's end"))
