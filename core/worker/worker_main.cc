@@ -1,0 +1,182 @@
+// The worker's side of a job in a process of its own: see worker.h.
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <format>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <thread>
+
+#include "core/base/status.h"
+#include "core/recipe/run.h"
+#include "core/worker/frames.h"
+#include "core/worker/worker.h"
+
+namespace modelpress {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr int kExitOk = 0;
+constexpr int kExitNoRequest = 2;
+constexpr int kExitAbandoned = 3;
+constexpr int kExitOutOfMemory = 4;
+
+JobOutcome Failed(const absl::Status& status) {
+  JobOutcome outcome;
+  *outcome.mutable_error() = DetailOf(status);
+  outcome.set_error_message(std::string(status.message()));
+  outcome.set_error_code(static_cast<int>(status.code()));
+  return outcome;
+}
+
+absl::Status OutOfMemory(uint64_t limit_bytes, const std::string& phase) {
+  return Error(ERROR_REASON_WORKER_OUT_OF_MEMORY,
+               std::format("the job needed more than its {} MiB of memory", limit_bytes >> 20))
+      .With("limit", std::to_string(limit_bytes))
+      .With("phase", phase)
+      .Remedy("raise the memory budget, or judge smaller batches");
+}
+
+// The worker's end of the pipe. Thread-safe; after the outcome nothing more is written.
+class EventWriter {
+ public:
+  explicit EventWriter(int descriptor) : descriptor_(descriptor) {}
+
+  void Send(const Progress& progress) {
+    std::lock_guard lock(mutex_);
+    if (ended_) return;
+    phase_ = progress.phase();
+    WorkerEvent event;
+    *event.mutable_progress() = progress;
+    (void)WriteFrame(descriptor_, event);  // a dead parent is noticed by the end of standard input
+  }
+
+  void Finish(JobOutcome outcome) {
+    std::lock_guard lock(mutex_);
+    if (ended_) return;
+    ended_ = true;
+    WorkerEvent event;
+    *event.mutable_outcome() = std::move(outcome);
+    (void)WriteFrame(descriptor_, event);
+  }
+
+  std::string phase() {
+    std::lock_guard lock(mutex_);
+    return phase_;
+  }
+
+ private:
+  std::mutex mutex_;
+  int descriptor_;
+  std::string phase_ = "read";
+  bool ended_ = false;
+};
+
+// Anonymous memory of this process, bytes (statm: size resident shared ... in pages).
+uint64_t AnonymousBytes() {
+  FILE* const file = fopen("/proc/self/statm", "re");
+  if (file == nullptr) return 0;
+  uint64_t size = 0, resident = 0, shared = 0;
+  const int fields = fscanf(file, "%lu %lu %lu", &size, &resident, &shared);
+  fclose(file);
+  if (fields != 3 || resident < shared) return 0;
+  return (resident - shared) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+// Ends the process when it holds more anonymous memory than the job may. A limit on address space would not do: weights
+// are mapped, and mappings cost none.
+void WatchMemory(uint64_t limit_bytes, EventWriter* events) {
+  std::thread([=] {
+    while (AnonymousBytes() <= limit_bytes) std::this_thread::sleep_for(milliseconds(20));
+    events->Finish(Failed(OutOfMemory(limit_bytes, events->phase())));
+    _exit(kExitOutOfMemory);
+  }).detach();
+}
+
+// The parent closes our standard input to cancel, and the kernel does when the parent dies. A job that does not heed the
+// flag within a second is ended here (a living parent kills it sooner).
+void WatchParent(int input, Cancellation* cancellation) {
+  std::thread([=] {
+    char byte;
+    while (true) {
+      const ssize_t got = read(input, &byte, 1);
+      if (got == 0 || (got < 0 && errno != EINTR)) break;
+    }
+    cancellation->Cancel();
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    _exit(kExitAbandoned);
+  }).detach();
+}
+
+absl::StatusOr<InputFile> Open(const WorkerRequest::File& file) {
+  MP_ASSIGN_OR_RETURN(auto mapped, MappedFile::OpenForReading(file.path()));
+  return InputFile{file.name(), std::move(mapped)};
+}
+
+absl::StatusOr<JobInputs> OpenInputs(const WorkerRequest& request) {
+  JobInputs inputs;
+  MP_ASSIGN_OR_RETURN(inputs.model.main, Open(request.model()));
+  inputs.known_sha256[request.model().name()] = request.model().sha256();
+  for (const WorkerRequest::File& sidecar : request.sidecars()) {
+    MP_ASSIGN_OR_RETURN(InputFile file, Open(sidecar));
+    inputs.model.sidecars.push_back(std::move(file));
+    inputs.known_sha256[sidecar.name()] = sidecar.sha256();
+  }
+  std::erase_if(inputs.known_sha256, [](const auto& entry) { return entry.second.empty(); });
+  inputs.data_path = request.data_path();
+  inputs.output_folder = request.output_folder();
+  inputs.output_name = request.output_name();
+  return inputs;
+}
+
+JobOutcome RunRequest(const WorkerRequest& request, Cancellation* cancellation,
+                      EventWriter* events) {
+  const auto inputs = OpenInputs(request);
+  if (!inputs.ok()) return Failed(inputs.status());
+  auto scratch =
+      Scratch::Open(request.scratch_folder(), request.scratch_quota_bytes(), /*wipe=*/false);
+  if (!scratch.ok()) return Failed(scratch.status());
+  ThreadPool pool(request.threads());
+  const JobContext context{
+      .pool = &pool,
+      .scratch = scratch->get(),
+      .cancellation = cancellation,
+      .progress = [events](const Progress& progress) { events->Send(progress); },
+      .memory_budget_bytes = request.memory_limit_bytes(),
+  };
+  try {
+    return RunRecipe(*inputs, request.recipe(), context);
+  } catch (const std::bad_alloc&) {
+    return Failed(OutOfMemory(request.memory_limit_bytes(), events->phase()));
+  }
+}
+
+}  // namespace
+
+int WorkerMain(int input, int output) {
+  signal(SIGPIPE, SIG_IGN);
+  // Whatever a library prints to standard output must not get between the frames.
+  const int frames = fcntl(output, F_DUPFD_CLOEXEC, 3);
+  dup2(STDERR_FILENO, output);
+  WorkerRequest request;
+  if (frames < 0 || !ReadFrame(input, &request).value_or(false)) return kExitNoRequest;
+  // Both outlive the watching threads, which end with the process.
+  auto* const events = new EventWriter(frames);
+  auto* const cancellation =
+      request.deadline_seconds() > 0
+          ? new Cancellation(std::chrono::steady_clock::now() +
+                             std::chrono::microseconds(
+                                 static_cast<int64_t>(request.deadline_seconds() * 1e6)))
+          : new Cancellation();
+  WatchParent(input, cancellation);
+  if (request.memory_limit_bytes() > 0) WatchMemory(request.memory_limit_bytes(), events);
+  events->Finish(RunRequest(request, cancellation, events));
+  return kExitOk;
+}
+
+}  // namespace modelpress
