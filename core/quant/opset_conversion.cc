@@ -16,10 +16,6 @@
 namespace modelpress {
 namespace {
 
-// The runtime's newest (ONNX Runtime 1.21), and the oldest that libonnx's converter was made for.
-constexpr int64_t kOldestOpset = 7;
-constexpr int64_t kNewestOpset = 22;
-
 Error Refusal(int64_t from, int64_t to, std::string_view why) {
   Error error(ERROR_REASON_OPSET_UNSUPPORTED,
               std::format("cannot convert from opset {} to {}: {}", from, to, why));

@@ -7,6 +7,10 @@
 
 namespace modelpress {
 
+// The runtime's newest (ONNX Runtime 1.21), and the oldest that libonnx's converter was made for.
+inline constexpr int64_t kOldestOpset = 7;
+inline constexpr int64_t kNewestOpset = 22;
+
 // Converts in place with libonnx's version converter, which drops external data: it is given a skeleton whose weights are
 // graph inputs, and they are put back afterwards. Weights of subgraphs become initializers of the main graph (visible
 // in every subgraph), under the same name where that is unique. Checks that no node, name or weight was lost.
