@@ -14,9 +14,7 @@
 #include <memory>
 
 #include "core/base/status.h"
-#include "core/passes/pass.h"
-#include "core/quant/code_weight.h"
-#include "core/quant/progress.h"
+#include "core/passes/coding_pass.h"
 
 namespace modelpress {
 namespace {
@@ -38,7 +36,8 @@ class QuantizeWeightsPass final : public Pass {
   PassEstimate Estimate(const Model& model, const PassStep&) const override {
     const uint64_t bytes = WeightBytes(model);
     // Codes are a quarter of the floats; scales and alignment are well below the rest.
-    return {16 << 20, bytes / 4 + bytes / 16 + (1 << 20), static_cast<double>(bytes) / kBytesPerSecond};
+    return {16 << 20, bytes / 4 + bytes / 16 + (1 << 20),
+            static_cast<double>(bytes) / kBytesPerSecond};
   }
 
   absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
@@ -56,31 +55,16 @@ absl::StatusOr<std::optional<Skip>> Encode(const Model& model, PassContext& cont
                                            bool per_channel, WeightProgress& progress,
                                            CodedWeight* coded, Change* change) {
   const CandidateWeight& weight = coded->weight;
-  const auto skip = [&](SkipReason reason, std::string_view detail) {
-    return MakeSkip(reason, weight.name, weight.reader(), detail);
-  };
-  const auto dims = Dims(*weight.tensor);
-  coded->dims.assign(dims.begin(), dims.end());
-  ChannelLayout layout = WholeTensor(weight.elements);
-  if (per_channel) {
-    if (!weight.channel_axis.has_value()) {
-      return skip(SkipReason::kNoChannelAxis,
-                  "its readers have no common channel axis; granularity: per_tensor would do it");
-    }
-    layout = LayoutOf(dims, *weight.channel_axis);
-    if (layout.elements() / layout.channels < 4) {
-      return skip(SkipReason::kTooSmall,
-                  "fewer than 4 values per channel: scales would outweigh the codes");
-    }
-    coded->axis = weight.channel_axis;
-  }
+  if (auto skip = ChooseLayout(per_channel, coded); skip.has_value()) return skip;
   progress.Start(weight.name);
   MP_ASSIGN_OR_RETURN(const std::span<const std::byte> values, model.Bytes(*weight.tensor));
   MP_ASSIGN_OR_RETURN(WeightArena::Room room, context.arena->Allocate(weight.elements));
   MP_ASSIGN_OR_RETURN(QuantizedTensor result,
-                      QuantizeTensor(values, layout, coded->rule, kNoDeadZone, room.bytes,
+                      QuantizeTensor(values, coded->layout, coded->rule, kNoDeadZone, room.bytes,
                                      *context.job, progress.callback()));
-  if (!result.finite) return skip(SkipReason::kNotFinite, "holds NaN or infinity");
+  if (!result.finite) {
+    return MakeSkip(SkipReason::kNotFinite, weight.name, weight.reader(), "holds NaN or infinity");
+  }
   coded->parameters = std::move(result.parameters);
   coded->codes = std::move(room.weight);
   change->set_tensor(weight.name);
@@ -95,47 +79,12 @@ absl::StatusOr<std::optional<Skip>> Encode(const Model& model, PassContext& cont
 absl::StatusOr<PassReport> QuantizeWeightsPass::Run(Model& model, const PassStep& step,
                                                     PassContext& context) const {
   const QuantizeWeights& options = step.quantize_weights();
-  bool per_channel = options.granularity() != QuantizeWeights::GRANULARITY_PER_TENSOR;
-  PassReport report;
-  report.set_pass(std::string(name()));
-  report.set_weight_bytes_before(WeightBytes(model));
-  SeparateInitializersFromInputs(model);
-  {
-    // Nothing to do is said before the opset is touched.
-    const GraphIndex index(model.mutable_proto());
-    MP_ASSIGN_OR_RETURN(const SelectedWeights found, SelectWeights(model, index, options.weights()));
-    if (!found.weights.empty()) {
-      MP_RETURN_IF_ERROR(PrepareOpset(model, &per_channel, report.mutable_notes()));
-    }
-  }
-  const GraphIndex index(model.mutable_proto());
-  MP_ASSIGN_OR_RETURN(SelectedWeights found, SelectWeights(model, index, options.weights()));
-  for (Skip& skip : found.skips) *report.add_skips() = std::move(skip);
-  uint64_t total = 0;
-  for (const CandidateWeight& weight : found.weights) total += weight.elements * sizeof(float);
-  WeightProgress progress(context.progress, total);
-
-  std::vector<CodedWeight> coded;
-  for (CandidateWeight& weight : found.weights) {
-    MP_RETURN_IF_ERROR(context.job->cancellation->Check());
-    CodedWeight next;
-    next.weight = std::move(weight);
-    next.rule = RuleOf(options);
-    Change change;
-    MP_ASSIGN_OR_RETURN(auto skip,
-                        Encode(model, context, per_channel, progress, &next, &change));
-    if (skip.has_value()) {
-      *report.add_skips() = *std::move(skip);
-      continue;
-    }
-    *report.add_changes() = std::move(change);
-    coded.push_back(std::move(next));
-  }
-  MP_RETURN_IF_ERROR(RequireChange(step, report));
-  MP_RETURN_IF_ERROR(ReplaceByCodes(model, *context.arena, std::move(coded)));
-  RemoveDead(model.mutable_proto());
-  report.set_weight_bytes_after(WeightBytes(model));
-  return report;
+  return RunCoding(*this, model, step, options.granularity(), options.weights(), RuleOf(options),
+                   context,
+                   [&](bool per_channel, WeightProgress& progress, CodedWeight* coded,
+                       Change* change) {
+                     return Encode(model, context, per_channel, progress, coded, change);
+                   });
 }
 
 std::vector<PassExample> QuantizeWeightsPass::examples() const {

@@ -6,6 +6,7 @@
 
 #include "core/base/status.h"
 #include "core/quant/opset_conversion.h"
+#include "core/quant/skip.h"
 
 namespace modelpress {
 namespace {
@@ -193,6 +194,25 @@ class Rewriter {
 };
 
 }  // namespace
+
+std::optional<v1::Skip> ChooseLayout(bool per_channel, CodedWeight* coded) {
+  const CandidateWeight& weight = coded->weight;
+  const auto dims = Dims(*weight.tensor);
+  coded->dims.assign(dims.begin(), dims.end());
+  coded->layout = WholeTensor(weight.elements);
+  if (!per_channel) return std::nullopt;
+  if (!weight.channel_axis.has_value()) {
+    return MakeSkip(SkipReason::kNoChannelAxis, weight.name, weight.reader(),
+                    "its readers have no common channel axis; granularity: per_tensor would do it");
+  }
+  coded->layout = LayoutOf(dims, *weight.channel_axis);
+  if (coded->layout.elements() / coded->layout.channels < 4) {
+    return MakeSkip(SkipReason::kTooSmall, weight.name, weight.reader(),
+                    "fewer than 4 values per channel: scales would outweigh the codes");
+  }
+  coded->axis = weight.channel_axis;
+  return std::nullopt;
+}
 
 absl::Status ReplaceByCodes(Model& model, WeightArena& arena, std::vector<CodedWeight> weights) {
   Rewriter rewriter(model, arena);

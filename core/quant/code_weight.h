@@ -15,14 +15,18 @@ namespace modelpress {
 // A weight whose codes are ready.
 struct CodedWeight {
   CandidateWeight weight;
+  AffineRule rule;
   // Shape before coding; the codes have the same one.
   std::vector<int64_t> dims;
-  AffineRule rule;
+  ChannelLayout layout;
   // One for each channel on `axis`, or a single one without an axis.
   std::vector<AffineParameters> parameters;
   std::optional<size_t> axis;
   WeightRef codes;
 };
+
+// Sets dims, layout and axis from the weight; a skip if scales per channel make no sense for it.
+std::optional<v1::Skip> ChooseLayout(bool per_channel, CodedWeight* coded);
 
 // Rewrites the graph for all of `weights`: the tensor becomes "<name>_quantized", and its readers get
 //
