@@ -34,13 +34,15 @@ double Quantile(const std::vector<double>& sorted, double share) {
 }  // namespace
 
 absl::StatusOr<Latency> CompareLatency(const Session& original, const Session& artifact,
-                                       const TensorMap& inputs, int threads, int max_runs,
+                                       const TensorMap& original_inputs,
+                                       const TensorMap& artifact_inputs, int threads, int max_runs,
                                        double max_seconds, const Cancellation& cancellation) {
   const Session* sessions[] = {&original, &artifact};
+  const TensorMap* inputs[] = {&original_inputs, &artifact_inputs};
   std::vector<double> times[2];
-  for (const Session* session : sessions) {
+  for (int which = 0; which < 2; ++which) {
     MP_RETURN_IF_ERROR(cancellation.Check());
-    MP_RETURN_IF_ERROR(TimeOnce(*session, inputs).status());
+    MP_RETURN_IF_ERROR(TimeOnce(*sessions[which], *inputs[which]).status());
   }
   const Clock::time_point start = Clock::now();
   for (int run = 0; run < std::max(max_runs, kMinRuns); ++run) {
@@ -49,7 +51,7 @@ absl::StatusOr<Latency> CompareLatency(const Session& original, const Session& a
       // Who goes first alternates, so that neither always finds the caches as the other left them.
       const int which = (run + turn) % 2;
       MP_RETURN_IF_ERROR(cancellation.Check());
-      MP_ASSIGN_OR_RETURN(const double seconds, TimeOnce(*sessions[which], inputs));
+      MP_ASSIGN_OR_RETURN(const double seconds, TimeOnce(*sessions[which], *inputs[which]));
       times[which].push_back(seconds);
     }
   }

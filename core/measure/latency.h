@@ -10,8 +10,9 @@ namespace modelpress {
 
 // At least 5 and at most `max_runs` interleaved runs within about `max_seconds` after one warm-up each; median and
 // interquartile range.
-absl::StatusOr<Latency> CompareLatency(const Session& original, const Session& artifact, const TensorMap& inputs,
-                                       int threads, int max_runs, double max_seconds,
-                                       const Cancellation& cancellation);
+absl::StatusOr<Latency> CompareLatency(const Session& original, const Session& artifact,
+                                       const TensorMap& original_inputs,
+                                       const TensorMap& artifact_inputs, int threads, int max_runs,
+                                       double max_seconds, const Cancellation& cancellation);
 
 }  // namespace modelpress

@@ -27,7 +27,8 @@ absl::StatusOr<PassStep> ReadPassArgument(std::string_view argument);
 // "accuracy.max_drop=0.005" of the command line.
 absl::StatusOr<QualityBound> ReadRequireArgument(std::string_view argument);
 
-// The recipe as one line of JSON, which ReadRecipe reads again. The same recipe gives the same text everywhere.
+// The recipe as one line of JSON, which ReadRecipe reads again. The same recipe gives the same text
+// everywhere.
 std::string RecipeText(const Recipe& recipe);
 
 // Ranges, combinations and order of everything in the recipe, by the passes' own Validate.

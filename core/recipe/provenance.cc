@@ -1,0 +1,66 @@
+// Provenance and safe text: see provenance.h.
+#include "core/recipe/provenance.h"
+
+#include <map>
+#include <vector>
+
+#include "core/base/utf8.h"
+#include "core/recipe/recipe_reader.h"
+#include "core/recipe/run.h"
+
+namespace modelpress {
+namespace {
+
+constexpr std::string_view kPrefix = "modelpress.";
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+}  // namespace
+
+void SetProvenance(const ModelSummary& original, const Recipe& recipe, Model* model) {
+  Recipe made = recipe;
+  made.clear_quality();
+  made.clear_judging();
+  std::map<std::string, std::string> properties = {
+      {"modelpress.version", std::string(Version())},
+      {"modelpress.input_sha256", original.sha256()},
+      {"modelpress.recipe", RecipeText(made)},
+  };
+  for (const auto& [name, digest] : original.sidecar_sha256()) {
+    properties["modelpress.input_sha256/" + name] = digest;
+  }
+  auto& all = *model->mutable_proto().mutable_metadata_props();
+  for (int i = all.size() - 1; i >= 0; --i) {
+    if (all.Get(i).key().starts_with(kPrefix)) all.DeleteSubrange(i, 1);
+  }
+  for (const auto& [key, value] : properties) {
+    onnx::StringStringEntryProto& property = *all.Add();
+    property.set_key(key);
+    property.set_value(value);
+  }
+}
+
+void MakeUtf8(Message* message) {
+  const auto& access = *message->GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  access.ListFields(*message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    const bool repeated = field->is_repeated();
+    const int count = repeated ? access.FieldSize(*message, field) : 1;
+    for (int i = 0; i < count; ++i) {
+      if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+        MakeUtf8(repeated ? access.MutableRepeatedMessage(message, field, i)
+                          : access.MutableMessage(message, field));
+      } else if (field->type() == FieldDescriptor::TYPE_STRING) {
+        const std::string text = repeated ? access.GetRepeatedString(*message, field, i)
+                                          : access.GetString(*message, field);
+        if (IsUtf8(text)) continue;
+        repeated ? access.SetRepeatedString(message, field, i, ToUtf8(text))
+                 : access.SetString(message, field, ToUtf8(text));
+      }
+    }
+  }
+}
+
+}  // namespace modelpress

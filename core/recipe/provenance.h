@@ -1,0 +1,21 @@
+// Where an artifact comes from, written into the model itself.
+#pragma once
+
+#include "core/base/status.h"
+#include "core/model/model.h"
+#include "google/protobuf/message.h"
+#include "modelpress/v1/recipe.pb.h"
+#include "modelpress/v1/report.pb.h"
+
+namespace modelpress {
+
+// Sets metadata_props "modelpress.version", "modelpress.input_sha256" (and
+// "modelpress.input_sha256/NAME" for each sidecar) and "modelpress.recipe": what made the bytes, so
+// passes, seed and output but not how they were judged. Replaces what an earlier run left; other
+// properties stay.
+void SetProvenance(const ModelSummary& original, const Recipe& recipe, Model* model);
+
+// Writes bytes that are not UTF-8 out in every string of the message (see core/base/utf8.h).
+void MakeUtf8(google::protobuf::Message* message);
+
+}  // namespace modelpress

@@ -1,0 +1,297 @@
+// Running a recipe: see run.h.
+#include "core/recipe/run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <format>
+
+#include "core/base/memory_usage.h"
+#include "core/base/status.h"
+#include "core/base/utf8.h"
+#include "core/gate/gate.h"
+#include "core/model/graph.h"
+#include "core/passes/pass.h"
+#include "core/recipe/input_digests.h"
+#include "core/recipe/plan_model.h"
+#include "core/recipe/provenance.h"
+#include "core/recipe/recipe_reader.h"
+#include "core/runtime/session.h"
+
+namespace modelpress {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::vector<ProgressTracker::Step> ProgressSteps(const Recipe& recipe) {
+  std::vector<ProgressTracker::Step> steps = {{"read", 1}};
+  for (const PassStep& step : recipe.passes()) {
+    const auto pass = PassRegistry::Get().ForStep(step);
+    steps.push_back({pass.ok() ? std::string((*pass)->name()) : "pass", 6});
+  }
+  steps.push_back({"write", 3});
+  steps.push_back({"check", 2});
+  if (recipe.judging().gate() != Judging::GATE_STRUCTURE) {
+    steps.push_back({"judge", 5});
+    steps.push_back({"latency", 2});
+  }
+  steps.push_back({"done", 0.01});
+  return steps;
+}
+
+// One job from start to end; every step fills in the outcome as far as it got.
+class Job {
+ public:
+  Job(const JobInputs& inputs, const Recipe& recipe, const JobContext& context, JobOutcome* outcome)
+      : inputs_(inputs),
+        recipe_(recipe),
+        context_(context),
+        outcome_(*outcome),
+        report_(*outcome->mutable_report()),
+        tracker_(
+            [this](const Progress& progress) {
+              memory_.Sample();
+              if (context_.progress) context_.progress(progress);
+            },
+            ProgressSteps(recipe)) {}
+
+  absl::Status Run() {
+    report_.set_version(std::string(Version()));
+    report_.set_runtime_version(RuntimeVersion());
+    *report_.mutable_recipe() = recipe_;
+    MP_RETURN_IF_ERROR(ValidateRecipe(recipe_));
+    // Beside everything up to writing, which needs it.
+    InputDigests digests(inputs_, *context_.cancellation);
+    MP_RETURN_IF_ERROR(Read());
+    MP_RETURN_IF_ERROR(RunPasses());
+    MP_RETURN_IF_ERROR(Write(digests));
+    MP_RETURN_IF_ERROR(Judge());
+    tracker_.Start("done");
+    tracker_.Update(1);
+    return MissedBound(report_);
+  }
+
+  void Finish() {
+    memory_.Sample();
+    report_.set_peak_anonymous_bytes(memory_.bytes());
+  }
+
+ private:
+  class Phase {
+   public:
+    Phase(Job* job, std::string_view name) : job_(*job), name_(name) {
+      job_.tracker_.Start(name);
+      job_.memory_.Sample();
+    }
+    ~Phase() {
+      job_.memory_.Sample();
+      PhaseTime& row = *job_.report_.add_phases();
+      row.set_name(name_);
+      row.set_seconds(SecondsSince(start_) - elsewhere_);
+    }
+    // Seconds that are reported under another name.
+    void Subtract(double seconds) { elsewhere_ += seconds; }
+
+   private:
+    Job& job_;
+    std::string name_;
+    double elsewhere_ = 0;
+    Clock::time_point start_ = Clock::now();
+  };
+
+  absl::Status Read() {
+    const Phase phase(this, "read");
+    MP_RETURN_IF_ERROR(context_.cancellation->Check());
+    MP_ASSIGN_OR_RETURN(format_, FormatRegistry::Get().Recognise(inputs_.model));
+    MP_ASSIGN_OR_RETURN(original_, format_->Read(inputs_.model, context_));
+    report_.mutable_original()->set_format(std::string(format_->name()));
+    if (!inputs_.data_path.empty()) {
+      MP_ASSIGN_OR_RETURN(data_, DataSet::Open(inputs_.data_path, context_.scratch));
+    }
+    original_files_.push_back(inputs_.model.main.file);
+    for (const InputFile& file : inputs_.model.sidecars) original_files_.push_back(file.file);
+    uint64_t bytes = 0;
+    for (const auto& file : original_files_) bytes += file->size();
+    const Plan plan = PlanModel(original_, bytes, recipe_);
+    report_.set_planned_memory_bytes(plan.memory_bytes());
+    if (context_.memory_budget_bytes > 0 && plan.memory_bytes() > context_.memory_budget_bytes) {
+      return Error(ERROR_REASON_MEMORY_BUDGET,
+                   std::format("the recipe needs about {} bytes of memory; the job may use {}",
+                               plan.memory_bytes(), context_.memory_budget_bytes))
+          .With("needed", std::to_string(plan.memory_bytes()))
+          .With("available", std::to_string(context_.memory_budget_bytes));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status RunPasses() {
+    model_ = original_.Clone();
+    WeightArena arena(context_.scratch);
+    for (const PassStep& step : recipe_.passes()) {
+      MP_RETURN_IF_ERROR(context_.cancellation->Check());
+      MP_ASSIGN_OR_RETURN(const Pass* pass, PassRegistry::Get().ForStep(step));
+      const Phase phase(this, pass->name());
+      PassContext pass_context{
+          .job = &context_,
+          .original = &original_,
+          .data = data_.get(),
+          .arena = &arena,
+          .seed = recipe_.seed(),
+          .progress = [this](
+                          double fraction,
+                          std::string_view detail) { tracker_.Update(fraction, ToUtf8(detail)); },
+      };
+      const Clock::time_point start = Clock::now();
+      absl::StatusOr<PassReport> done = pass->Run(model_, step, pass_context);
+      if (!done.ok()) return Annotate(done.status(), "pass", pass->name());
+      PassReport& row = *report_.add_passes();
+      row = *std::move(done);
+      row.set_pass(std::string(pass->name()));
+      row.set_seconds(SecondsSince(start));
+      tracker_.Update(1);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Write(InputDigests& digests) {
+    double sync_seconds = 0;
+    {
+      Phase phase(this, "write");
+      MP_ASSIGN_OR_RETURN(const auto sha256, digests.Wait());
+      ModelSummary& original = *report_.mutable_original();
+      for (const auto& [name, digest] : sha256) {
+        if (name == inputs_.model.main.name) {
+          original.set_sha256(digest);
+        } else {
+          (*original.mutable_sidecar_sha256())[ToUtf8(name)] = digest;
+        }
+      }
+      SetProvenance(original, recipe_, &model_);
+      const Format* format = FormatRegistry::Get().Find(recipe_.output().format());
+      if (format == nullptr)
+        format = format_->can_write() ? format_ : FormatRegistry::Get().Find("onnx");
+      if (format == nullptr) return Error(ERROR_REASON_INTERNAL_BUG, "there is no format to write");
+      artifact_format_ = format;
+      MP_ASSIGN_OR_RETURN(const std::vector<ArtifactFile> files,
+                          format->Write(model_, recipe_.output(), inputs_.output_folder,
+                                        inputs_.output_name, context_, &sync_seconds));
+      for (const ArtifactFile& file : files) *outcome_.add_files() = file;
+      phase.Subtract(sync_seconds);
+      tracker_.Update(1);
+    }
+    // Apart, since it measures the disk and not the work.
+    PhaseTime& row = *report_.add_phases();
+    row.set_name("sync");
+    row.set_seconds(sync_seconds);
+    return absl::OkStatus();
+  }
+
+  // Reads back what was written, not what is in memory, and lets the gate decide on that.
+  absl::Status Judge() {
+    InputFiles files;
+    for (const ArtifactFile& file : outcome_.files()) {
+      MP_ASSIGN_OR_RETURN(auto mapped,
+                          MappedFile::OpenForReading(inputs_.output_folder + "/" + file.name()));
+      if (mapped->size() != file.size_bytes()) {
+        return Error(ERROR_REASON_ARTIFACT_REJECTED,
+                     std::format("{} has {} bytes on disk, not {}", file.name(), mapped->size(),
+                                 file.size_bytes()))
+            .With("stage", "read back");
+      }
+      if (files.main.file == nullptr) {
+        files.main = {file.name(), std::move(mapped)};
+        report_.mutable_artifact()->set_sha256(file.sha256());
+      } else {
+        (*report_.mutable_artifact()->mutable_sidecar_sha256())[file.name()] = file.sha256();
+        files.sidecars.push_back({file.name(), std::move(mapped)});
+      }
+    }
+    const absl::StatusOr<Model> artifact = artifact_format_->Read(files, context_);
+    if (!artifact.ok()) {
+      if (const absl::Status stopped = context_.cancellation->Check(); !stopped.ok())
+        return stopped;
+      return Error(ERROR_REASON_ARTIFACT_REJECTED,
+                   std::format("the artifact cannot be read back: {}",
+                               std::string(artifact.status().message())))
+          .With("stage", "read back")
+          .With("cause", ReasonName(ReasonOf(artifact.status())));
+    }
+    report_.mutable_artifact()->set_format(std::string(artifact_format_->name()));
+    GateInput gate{
+        .original = &original_,
+        .artifact = &*artifact,
+        .original_files = original_files_,
+        .data = data_.get(),
+        .recipe = &recipe_,
+        .progress = &tracker_,
+    };
+    gate.artifact_files.push_back(files.main.file);
+    for (const InputFile& file : files.sidecars) gate.artifact_files.push_back(file.file);
+    return RunGate(gate, context_, &report_);
+  }
+
+  const JobInputs& inputs_;
+  const Recipe& recipe_;
+  const JobContext& context_;
+  JobOutcome& outcome_;
+  Report& report_;
+  PeakMemory memory_;
+  ProgressTracker tracker_;
+  const Format* format_ = nullptr;
+  const Format* artifact_format_ = nullptr;
+  Model original_, model_;
+  std::unique_ptr<DataSet> data_;
+  std::vector<std::shared_ptr<const MappedFile>> original_files_;
+};
+
+// Failed jobs leave no artifact behind, except where a missed bound's artifact was asked for.
+void RemoveFiles(const JobInputs& inputs, JobOutcome* outcome) {
+  for (const ArtifactFile& file : outcome->files()) {
+    std::error_code ignored;
+    std::filesystem::remove(std::filesystem::path(inputs.output_folder) / file.name(), ignored);
+  }
+  outcome->clear_files();
+}
+
+absl::Status Guarded(Job& job) {
+  try {
+    return job.Run();
+  } catch (const std::bad_alloc&) {
+    return Error(ERROR_REASON_MEMORY_BUDGET, "the process has no memory left")
+        .Remedy("give the job more memory, or use gate: structure");
+  } catch (const std::exception& error) {
+    return Error(ERROR_REASON_INTERNAL_BUG, std::format("unexpected exception: {}", error.what()));
+  } catch (...) {
+    return Error(ERROR_REASON_INTERNAL_BUG, "unexpected exception of unknown type");
+  }
+}
+
+}  // namespace
+
+JobOutcome RunRecipe(const JobInputs& inputs, const Recipe& recipe, const JobContext& context) {
+  JobOutcome outcome;
+  absl::Status status;
+  {
+    Job job(inputs, recipe, context, &outcome);
+    status = Guarded(job);
+    job.Finish();
+  }
+  if (!status.ok()) {
+    const bool keep =
+        ReasonOf(status) == ERROR_REASON_QUALITY_BOUND_MISSED && recipe.judging().keep_on_miss();
+    if (!keep) RemoveFiles(inputs, &outcome);
+    *outcome.mutable_error() = DetailOf(status);
+    outcome.set_error_message(ToUtf8(std::string(status.message())));
+    outcome.set_error_code(static_cast<int32_t>(status.code()));
+  }
+  // Names inside a model are arbitrary bytes, and one that is not UTF-8 would make the whole
+  // outcome unreadable.
+  MakeUtf8(&outcome);
+  return outcome;
+}
+
+}  // namespace modelpress
