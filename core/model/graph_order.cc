@@ -14,15 +14,24 @@ namespace {
 
 using NodeList = google::protobuf::RepeatedPtrField<onnx::NodeProto>;
 
-// Every name that the node reads, in its inputs or anywhere in its subgraphs. Names that a subgraph defines itself are
-// among them, which is harmless: they are not made by a sibling of the node, unless hidden, which validation refuses.
-void CollectReads(const onnx::NodeProto& node, std::vector<std::string_view>* reads) {
+using Names = absl::flat_hash_set<std::string_view>;
+
+// Every name that the node reads from outside: its inputs, and what its subgraphs read and do not define themselves.
+void CollectReads(const onnx::NodeProto& node, Names* reads) {
   for (const std::string& input : node.input()) {
-    if (!input.empty()) reads->push_back(input);
+    if (!input.empty()) reads->insert(input);
   }
   auto collect_graph = [&](const onnx::GraphProto& graph) {
-    for (const onnx::NodeProto& inner : graph.node()) CollectReads(inner, reads);
-    for (const onnx::ValueInfoProto& output : graph.output()) reads->push_back(output.name());
+    Names inner;
+    for (const onnx::NodeProto& inner_node : graph.node()) CollectReads(inner_node, &inner);
+    for (const onnx::ValueInfoProto& output : graph.output()) inner.insert(output.name());
+    for (const onnx::NodeProto& inner_node : graph.node()) {
+      for (const std::string& output : inner_node.output()) inner.erase(output);
+    }
+    for (const auto& input : graph.input()) inner.erase(input.name());
+    for (const auto& tensor : graph.initializer()) inner.erase(tensor.name());
+    for (const auto& sparse : graph.sparse_initializer()) inner.erase(sparse.values().name());
+    reads->insert(inner.begin(), inner.end());
   };
   for (const onnx::AttributeProto& attribute : node.attribute()) {
     if (attribute.has_g()) collect_graph(attribute.g());
@@ -42,7 +51,7 @@ absl::Status SortNodes(NodeList* nodes) {
   std::vector<int> waiting_for(count, 0);
   std::vector<std::vector<int>> readers(count);
   bool sorted = true;
-  std::vector<std::string_view> reads;
+  Names reads;
   for (int i = 0; i < count; ++i) {
     reads.clear();
     CollectReads(nodes->Get(i), &reads);

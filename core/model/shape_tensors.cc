@@ -3,6 +3,7 @@
 // Shape inference (in libonnx and in the runtime) parses the values of certain inputs, and follows small integer vectors
 // through a few operators ("data propagation"). It cannot read external data: it throws, or silently loses the shape.
 // The two tables below are those inputs and those operators, from the operators' inference functions in onnx/defs.
+// Indices of sparse tensors belong here too: libonnx's checker reads them.
 #include <utility>
 #include <vector>
 
@@ -117,6 +118,7 @@ class Finder {
     for (const auto& tensor : graph.initializer()) {
       scopes_[index].values[tensor.name()].tensor = &tensor;
     }
+    for (const auto& sparse : graph.sparse_initializer()) found_.insert(&sparse.indices());
     VisitNodes(graph.node(), index);
   }
 
@@ -135,6 +137,8 @@ class Finder {
         // tree weights), which nobody can read from outside.
         if (attribute.has_t() && !IsConstantNode(node)) found_.insert(&attribute.t());
         for (const onnx::TensorProto& tensor : attribute.tensors()) found_.insert(&tensor);
+        if (attribute.has_sparse_tensor()) found_.insert(&attribute.sparse_tensor().indices());
+        for (const auto& sparse : attribute.sparse_tensors()) found_.insert(&sparse.indices());
         if (attribute.has_g()) VisitGraph(attribute.g(), index);
         for (const onnx::GraphProto& graph : attribute.graphs()) VisitGraph(graph, index);
       }

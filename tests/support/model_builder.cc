@@ -1,3 +1,4 @@
+// Builders: see model_builder.h.
 #include "tests/support/model_builder.h"
 
 #include <cstring>

@@ -1,3 +1,4 @@
+// Jobs and files of tests: see test_job.h.
 #include "tests/support/test_job.h"
 
 #include <fstream>

@@ -16,9 +16,9 @@
 namespace modelpress::onnx_format {
 namespace {
 
-absl::StatusOr<Model> Read(const InputFiles& files, const JobContext& context) {
+absl::StatusOr<Model> Read(const InputFiles& files, const JobContext& context, uint64_t inline_bytes) {
   MP_ASSIGN_OR_RETURN(Skeleton skeleton,
-                      ScanModel(files.main.file->bytes(), kInlineBytes, context.cancellation));
+                      ScanModel(files.main.file->bytes(), inline_bytes, context.cancellation));
   Model model;
   onnx::ModelProto& proto = model.mutable_proto();
   static_assert(kMaxSkeletonBytes + (uint64_t{1} << 28) < INT_MAX);
@@ -33,7 +33,7 @@ absl::StatusOr<Model> Read(const InputFiles& files, const JobContext& context) {
 
   const absl::flat_hash_set<const onnx::TensorProto*> shape_tensors = ShapeTensors(proto);
   WeightArena arena(context.scratch);
-  TensorDataReader data(files, skeleton.moved, &model, &arena);
+  TensorDataReader data(files, skeleton.moved, inline_bytes, &model, &arena);
   absl::Status status;
   uint64_t seen = 0;
   ForEachTensor(proto, [&](const TensorSite& site) {
@@ -86,9 +86,10 @@ bool LooksLikeOnnx(std::span<const std::byte> bytes) {
   return has_version && bytes.size() > 2;
 }
 
-absl::StatusOr<Model> ReadOnnx(const InputFiles& files, const JobContext& context) {
+absl::StatusOr<Model> ReadOnnx(const InputFiles& files, const JobContext& context,
+                               uint64_t inline_bytes) {
   try {
-    return Read(files, context);
+    return Read(files, context, inline_bytes);
   } catch (const std::exception& error) {
     return Error(ERROR_REASON_MODEL_MALFORMED,
                  std::format("reading the model failed: {}", error.what()));

@@ -13,6 +13,8 @@ namespace modelpress::onnx_format {
 bool LooksLikeOnnx(std::span<const std::byte> bytes);
 
 // See Format::Read. `context.scratch` takes the tensors that cannot be mapped.
-absl::StatusOr<Model> ReadOnnx(const InputFiles& files, const JobContext& context);
+// Tensors of more than `inline_bytes` become weights; tests set it to 0.
+absl::StatusOr<Model> ReadOnnx(const InputFiles& files, const JobContext& context,
+                               uint64_t inline_bytes = kInlineBytes);
 
 }  // namespace modelpress::onnx_format

@@ -273,9 +273,9 @@ absl::Status TensorDataReader::ResolveExternal(onnx::TensorProto* tensor, bool k
 absl::Status TensorDataReader::Place(onnx::TensorProto* tensor, WeightRef weight,
                                      bool keep_inline) {
   ClearPayload(tensor);
-  if (keep_inline || weight.length <= kInlineBytes) {
-    inline_bytes_ += weight.length;
-    if (inline_bytes_ > kMaxSkeletonBytes) {
+  if (keep_inline || weight.length <= inline_bytes_) {
+    placed_inline_ += weight.length;
+    if (placed_inline_ > kMaxSkeletonBytes) {
       return Error(ERROR_REASON_MODEL_LIMIT,
                    std::format("tensors that must stay inside the model (shapes, attributes) take "
                                "more than {} bytes",

@@ -15,9 +15,9 @@ namespace modelpress::onnx_format {
 class TensorDataReader {
  public:
   // Everything outlives the reader. `arena` takes what cannot be mapped (varints, split fields).
-  TensorDataReader(const InputFiles& files, const std::vector<MovedTensor>& moved, Model* model,
-                   WeightArena* arena)
-      : files_(files), moved_(moved), model_(model), arena_(arena) {}
+  TensorDataReader(const InputFiles& files, const std::vector<MovedTensor>& moved,
+                   uint64_t inline_bytes, Model* model, WeightArena* arena)
+      : files_(files), moved_(moved), inline_bytes_(inline_bytes), model_(model), arena_(arena) {}
 
   // Resolves the tensor's payload, typed data or external data. `keep_inline`: it feeds shape arithmetic, so it becomes
   // inline whatever its size. MODEL_MALFORMED where data and dims disagree, EXTERNAL_DATA_REJECTED for external data
@@ -35,9 +35,11 @@ class TensorDataReader {
 
   const InputFiles& files_;
   const std::vector<MovedTensor>& moved_;
+  uint64_t inline_bytes_;
   Model* model_;
   WeightArena* arena_;
-  uint64_t inline_bytes_ = 0;
+  // Bytes brought into the skeleton so far.
+  uint64_t placed_inline_ = 0;
 };
 
 }  // namespace modelpress::onnx_format

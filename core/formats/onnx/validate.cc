@@ -1,13 +1,19 @@
 // Validation: see validate.h.
 #include "core/formats/onnx/validate.h"
 
+#include <algorithm>
+#include <exception>
 #include <format>
+#include <string>
 #include <string_view>
+#include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "core/base/status.h"
 #include "core/model/graph.h"
 #include "core/model/tensor_type.h"
+#include "onnx/checker.h"
 
 namespace modelpress::onnx_format {
 namespace {
@@ -48,6 +54,21 @@ absl::Status CheckOpset(const onnx::OperatorSetIdProto& import) {
       .With("domain", import.domain())
       .With("opset", std::to_string(import.version()))
       .Remedy(std::format("export the model with opset {} or lower", newest));
+}
+
+template <typename Imports>
+absl::Status CheckImports(const Imports& imports) {
+  absl::flat_hash_map<std::string, int64_t> versions;
+  for (const onnx::OperatorSetIdProto& import : imports) {
+    MP_RETURN_IF_ERROR(CheckOpset(import));
+    const std::string domain = IsDefaultDomain(import.domain()) ? "" : import.domain();
+    const auto [found, is_new] = versions.try_emplace(domain, import.version());
+    if (!is_new && found->second != import.version()) {
+      return Malformed(std::format("domain \"{}\" is imported with two versions, {} and {}", domain,
+                                   found->second, import.version()));
+    }
+  }
+  return absl::OkStatus();
 }
 
 // One graph or function body and the ones around it.
@@ -147,6 +168,65 @@ absl::Status CheckFunction(const onnx::FunctionProto& function) {
   return CheckReads(function.node(), scope);
 }
 
+// Names "domain:name" of the operators that the node and its subgraphs use.
+void CollectOperators(const onnx::NodeProto& node, std::vector<std::string>* operators) {
+  operators->push_back(node.domain() + ":" + node.op_type());
+  for (const onnx::AttributeProto& attribute : node.attribute()) {
+    for (const onnx::NodeProto& inner : attribute.g().node()) CollectOperators(inner, operators);
+    for (const onnx::GraphProto& graph : attribute.graphs()) {
+      for (const onnx::NodeProto& inner : graph.node()) CollectOperators(inner, operators);
+    }
+  }
+}
+
+// Functions are expanded by whoever runs the model: one that calls itself, also through others, has no expansion.
+absl::Status CheckFunctionCalls(const onnx::ModelProto& model) {
+  const int count = model.functions_size();
+  absl::flat_hash_map<std::string, int> index;
+  for (int i = 0; i < count; ++i) {
+    index[model.functions(i).domain() + ":" + model.functions(i).name()] = i;
+  }
+  std::vector<int> open_calls(count, 0);
+  std::vector<std::vector<int>> callers(count);
+  for (int i = 0; i < count; ++i) {
+    std::vector<std::string> operators;
+    for (const onnx::NodeProto& node : model.functions(i).node()) {
+      CollectOperators(node, &operators);
+    }
+    for (const std::string& callee : operators) {
+      const auto found = index.find(callee);
+      if (found == index.end()) continue;
+      callers[found->second].push_back(i);
+      ++open_calls[i];
+    }
+  }
+  // Takes away functions that call no function that is still there; a cycle never goes.
+  std::vector<int> ready;
+  for (int i = 0; i < count; ++i) {
+    if (open_calls[i] == 0) ready.push_back(i);
+  }
+  for (size_t next = 0; next < ready.size(); ++next) {
+    for (const int caller : callers[ready[next]]) {
+      if (--open_calls[caller] == 0) ready.push_back(caller);
+    }
+  }
+  for (int i = 0; i < count; ++i) {
+    if (open_calls[i] == 0) continue;
+    return Malformed(std::format("function \"{}\" calls itself", model.functions(i).name()))
+        .Op(model.functions(i).name());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AskChecker(const onnx::ModelProto& model) {
+  try {
+    onnx::checker::check_model(model);
+  } catch (const std::exception& error) {
+    return Malformed(std::format("the ONNX checker refuses the model: {}", error.what()));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status NormaliseVersions(onnx::ModelProto* model) {
@@ -154,21 +234,18 @@ absl::Status NormaliseVersions(onnx::ModelProto* model) {
     return Malformed("the model has no ir_version");
   }
   if (model->ir_version() > kMaxIrVersion) {
-    if (UsesNewerIr(*model)) {
+    if (model->ir_version() > kNewestKnownIrVersion || UsesNewerIr(*model)) {
       return Error(ERROR_REASON_OPSET_UNSUPPORTED,
-                   std::format("the model has IR version {} and uses what IR {} does not have",
+                   std::format("the model has IR version {}, and what it uses of it is not known "
+                               "to IR {}, the newest that can be run",
                                model->ir_version(), kMaxIrVersion))
           .Remedy(std::format("export the model with IR version {} or lower", kMaxIrVersion));
     }
     model->set_ir_version(kMaxIrVersion);
   }
-  for (const onnx::OperatorSetIdProto& import : model->opset_import()) {
-    MP_RETURN_IF_ERROR(CheckOpset(import));
-  }
+  MP_RETURN_IF_ERROR(CheckImports(model->opset_import()));
   for (const onnx::FunctionProto& function : model->functions()) {
-    for (const onnx::OperatorSetIdProto& import : function.opset_import()) {
-      MP_RETURN_IF_ERROR(CheckOpset(import));
-    }
+    MP_RETURN_IF_ERROR(CheckImports(function.opset_import()));
   }
   if (model->opset_import_size() == 0) {
     // Before IR 3 there were no imports: operators were those of opset 1 (onnx.proto, ModelProto.opset_import).
@@ -199,7 +276,9 @@ absl::Status ValidateStructure(onnx::ModelProto* model) {
   for (const onnx::FunctionProto& function : model->functions()) {
     MP_RETURN_IF_ERROR(CheckFunction(function));
   }
-  return SortTopologically(*model);
+  MP_RETURN_IF_ERROR(CheckFunctionCalls(*model));
+  MP_RETURN_IF_ERROR(SortTopologically(*model));
+  return AskChecker(*model);
 }
 
 }  // namespace modelpress::onnx_format

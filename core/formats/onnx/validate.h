@@ -8,6 +8,8 @@ namespace modelpress::onnx_format {
 
 // The newest versions that the runtime (ONNX Runtime 1.21) and libonnx 1.17 know.
 inline constexpr int64_t kMaxIrVersion = 10;
+// The newest IR version whose additions are known (ONNX 1.20), so that their absence can be seen.
+inline constexpr int64_t kNewestKnownIrVersion = 13;
 inline constexpr int64_t kMaxOpset = 22;
 inline constexpr int64_t kMaxMlOpset = 5;
 
@@ -19,7 +21,8 @@ inline constexpr int64_t kMaxMlOpset = 5;
 absl::Status NormaliseVersions(onnx::ModelProto* model);
 
 // Names are unique within a graph, everything read is defined, no cycles; nodes that are merely out of order are sorted.
-// MODEL_MALFORMED names the node or tensor and the rule.
+// Functions do not call themselves. What remains (attributes, numbers of inputs, operator schemas) is asked of libonnx's
+// checker. MODEL_MALFORMED names the node or tensor and the rule.
 absl::Status ValidateStructure(onnx::ModelProto* model);
 
 }  // namespace modelpress::onnx_format

@@ -54,8 +54,12 @@ struct Placement {
 class Writer {
  public:
   Writer(const Model& model, const std::string& folder, const std::string& file_name,
-         const JobContext& context)
-      : model_(model), folder_(folder), file_name_(file_name), context_(context) {}
+         uint64_t inline_bytes, const JobContext& context)
+      : model_(model),
+        folder_(folder),
+        file_name_(file_name),
+        inline_bytes_(inline_bytes),
+        context_(context) {}
 
   absl::StatusOr<std::vector<ArtifactFile>> Write(Output::Layout layout) {
     MP_RETURN_IF_ERROR(Serialise());
@@ -105,7 +109,7 @@ class Writer {
     const auto shape_tensors = ShapeTensors(model_.proto());
     ForEachTensor(model_.proto(), [&](const onnx::TensorProto& tensor) {
       const WeightRef* weight = model_.Weight(tensor);
-      if (weight == nullptr || weight->length <= kInlineBytes || shape_tensors.contains(&tensor)) {
+      if (weight == nullptr || weight->length <= inline_bytes_ || shape_tensors.contains(&tensor)) {
         return;
       }
       const auto key = std::make_tuple(weight->file.get(), weight->offset, weight->length);
@@ -171,6 +175,7 @@ class Writer {
   const Model& model_;
   const std::string& folder_;
   const std::string& file_name_;
+  const uint64_t inline_bytes_;
   const JobContext& context_;
   std::string skeleton_;
   std::vector<Replacement> replacements_;
@@ -184,9 +189,10 @@ absl::StatusOr<std::vector<ArtifactFile>> WriteOnnx(const Model& model, const Ou
                                                     const std::string& folder,
                                                     const std::string& file_name,
                                                     const JobContext& context,
-                                                    double* sync_seconds) {
+                                                    double* sync_seconds,
+                                                    uint64_t inline_bytes) {
   try {
-    Writer writer(model, folder, file_name, context);
+    Writer writer(model, folder, file_name, inline_bytes, context);
     absl::StatusOr<std::vector<ArtifactFile>> files = writer.Write(options.layout());
     if (sync_seconds != nullptr) *sync_seconds = writer.sync_seconds();
     return files;

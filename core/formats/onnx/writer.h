@@ -16,11 +16,13 @@ namespace modelpress::onnx_format {
 inline constexpr uint64_t kMaxInlineFileBytes = (uint64_t{1} << 31) - 1;
 
 // See Format::Write. The sidecar is named "weights-<first 16 digits of its SHA-256>.data": a crash between the two
-// renames leaves the old model beside its old sidecar. Bytes depend on the model only.
+// renames leaves the old model beside its old sidecar. Bytes depend on the model only. Weights up to `inline_bytes` stay
+// in the model file; tests set it to 0.
 absl::StatusOr<std::vector<ArtifactFile>> WriteOnnx(const Model& model, const Output& options,
                                                     const std::string& folder,
                                                     const std::string& file_name,
                                                     const JobContext& context,
-                                                    double* sync_seconds);
+                                                    double* sync_seconds,
+                                                    uint64_t inline_bytes = kInlineBytes);
 
 }  // namespace modelpress::onnx_format
