@@ -10,7 +10,6 @@ namespace {
 
 using Edit = std::function<void(onnx::ModelProto&)>;
 const std::vector<ErrorReason> kMalformed = {ERROR_REASON_MODEL_MALFORMED};
-const std::vector<ErrorReason> kRejected = {ERROR_REASON_EXTERNAL_DATA_REJECTED};
 constexpr char kFullGate[] = "judging: {gate: full, latency: false}";
 
 BadCase Edited(std::string name, Edit edit, std::vector<ErrorReason> reasons,
@@ -91,7 +90,7 @@ std::vector<BadCase> BadModelGraphs() {
              {ERROR_REASON_OPSET_UNSUPPORTED}),
       Edited("opset_twice", [](auto& m) { *m.add_opset_import() = m.opset_import(0);
                m.mutable_opset_import(1)->set_version(9); },
-             {ERROR_REASON_MODEL_MALFORMED, ERROR_REASON_OPSET_UNSUPPORTED}),
+             {ERROR_REASON_MODEL_MALFORMED, ERROR_REASON_OPSET_UNSUPPORTED}, kFullGate),
       Edited("unknown_operator", [](auto& m) { m.mutable_graph()->mutable_node(0)->set_op_type("NoSuchOp"); },
              {ERROR_REASON_OP_UNSUPPORTED, ERROR_REASON_MODEL_MALFORMED}, kFullGate),
       Edited("unknown_domain",
@@ -132,7 +131,7 @@ std::vector<BadCase> BadModelGraphs() {
                  attribute->set_i(1);
                }
              },
-             kMalformed),
+             kMalformed, kFullGate),
       Edited("attribute_of_wrong_type",
              [](auto& m) {
                auto* attribute = AddNode(m, "Flatten", {"x"}, {"z"})->add_attribute();
@@ -140,9 +139,9 @@ std::vector<BadCase> BadModelGraphs() {
                attribute->set_type(onnx::AttributeProto::STRING);
                attribute->set_s("1");
              },
-             kMalformed),
+             kMalformed, kFullGate),
       Edited("too_many_operator_inputs",
-             [](auto& m) { AddNode(m, "Relu", {"x", "x", "x"}, {"z"}); }, kMalformed),
+             [](auto& m) { AddNode(m, "Relu", {"x", "x", "x"}, {"z"}); }, kMalformed, kFullGate),
       Edited("shapes_that_cannot_be_multiplied",
              [](auto& m) {
                auto* w = Weight(m);
@@ -162,7 +161,7 @@ std::vector<BadCase> BadModelGraphs() {
                sparse->mutable_indices()->add_dims(1);
                sparse->mutable_indices()->add_int64_data(1'000'000);
              },
-             kMalformed),
+             kMalformed, kFullGate),
       Edited("function_that_calls_itself",
              [](auto& m) {
                auto* function = m.add_functions();
@@ -183,7 +182,7 @@ std::vector<BadCase> BadModelGraphs() {
                import->set_version(1);
                AddNode(m, "F", {"x"}, {"z"})->set_domain("local");
              },
-             kMalformed),
+             kMalformed, kFullGate),
       Edited("nan_weight", [](auto& m) { FillSquare(m, std::numeric_limits<float>::quiet_NaN()); },
              {ERROR_REASON_WEIGHT_NOT_FINITE, ERROR_REASON_NOTHING_CHANGED}, kQuantize),
       Edited("infinite_weight",
