@@ -8,6 +8,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
+#include "core/base/nearest_name.h"
 #include "core/base/status.h"
 #include "core/base/utf8.h"
 #include "core/recipe/yaml_to_message.h"

@@ -34,7 +34,4 @@ std::string RecipeText(const Recipe& recipe);
 // Ranges, combinations and order of everything in the recipe, by the passes' own Validate.
 absl::Status ValidateRecipe(const Recipe& recipe);
 
-// The closest of `candidates` within a small edit distance, or "".
-std::string NearestName(std::string_view name, const std::vector<std::string>& candidates);
-
 }  // namespace modelpress

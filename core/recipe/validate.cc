@@ -3,6 +3,7 @@
 #include <cmath>
 #include <format>
 
+#include "core/base/nearest_name.h"
 #include "core/base/status.h"
 #include "core/formats/format.h"
 #include "core/gate/bounds.h"

@@ -1,8 +1,8 @@
-// The closest right name for a typing slip.
+// The closest right name for a typing slip: see nearest_name.h.
+#include "core/base/nearest_name.h"
+
 #include <algorithm>
 #include <numeric>
-
-#include "core/recipe/recipe_reader.h"
 
 namespace modelpress {
 namespace {
