@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/base/nearest_name.h"  // used by callers together with what is here
 #include "core/base/status.h"
 #include "google/protobuf/message.h"
 #include "modelpress/v1/recipe.pb.h"
