@@ -7,7 +7,9 @@
 //   SPLIT/<input>/00000.npy ...                one file per sample (ragged sizes), labels.npy or labels/00000.npy
 //   the same without SPLIT/                    a data set without splits
 // Splits are calib, train, unlabeled, val, test. An array with the rank of the model's input holds samples along axis 0
-// and is fed in batches; with one rank more, sample i is a[i] exactly as fed.
+// and is fed in batches; with one rank more, sample i is a[i] exactly as fed (then every input is fed sample by sample).
+// A file of one sample holds it exactly as fed. An array of rank 0 for a scalar input is fed every time. Every array of a
+// split must belong to an input or be the labels; types are never cast.
 #pragma once
 
 #include <memory>
@@ -17,6 +19,7 @@
 #include <vector>
 
 #include "core/base/scratch.h"
+#include "core/data/npy.h"
 #include "core/model/tensor.h"
 #include "core/runtime/session.h"
 
@@ -49,16 +52,17 @@ class Samples {
 // A folder or ZIP file of samples.
 class DataSet {
  public:
-  // `path`: folder or ZIP. Arrays are mapped where the file allows (stored entries, plain files). DATA_INVALID for
-  // anything malformed, including entries with absolute or ".." names and compressed entries that would expand to more
-  // than the scratch folder's quota.
+  // `path`: folder, ZIP or .npz. Arrays are mapped where the file allows (stored entries, plain files). DATA_INVALID for
+  // anything malformed, including entries with absolute or ".." names; SCRATCH_FULL for compressed entries that expand to
+  // more than the scratch folder's quota. `scratch` outlives the data set and everything made from it.
   static absl::StatusOr<std::unique_ptr<DataSet>> Open(const std::string& path, Scratch* scratch);
   virtual ~DataSet() = default;
 
+  // False for a data set without splits.
   virtual bool HasSplit(std::string_view split) const = 0;
-  // The split named, or the whole data set if it has no splits; else the first of `fallbacks` that exists. Validated
-  // against `inputs`. `batch_size` applies where samples lie on axis 0 and the model's axis 0 is free; a fixed extent
-  // wins. `max_samples` 0: all.
+  // The split named, or the whole data set if it has no splits; else the first of `fallbacks` that exists; else
+  // DATA_MISSING. Validated against `inputs`. `batch_size` applies where samples lie on axis 0 and the model's axis 0 is
+  // free; a fixed extent wins, and the number of samples must then be a multiple of it. `max_samples` 0: all.
   virtual absl::StatusOr<std::unique_ptr<Samples>> Split(std::string_view split,
                                                          const std::vector<std::string>& fallbacks,
                                                          const std::vector<ValueInfo>& inputs, uint64_t batch_size,
@@ -69,12 +73,5 @@ class DataSet {
 // (indices of Gather within its table, masks 0/1); free extents 1, or 8 for the first free one after the batch that
 // looks like a sequence. The same model and seed give the same samples everywhere.
 absl::StatusOr<std::unique_ptr<Samples>> MakeSyntheticSamples(const Model& model, uint64_t count, uint64_t seed);
-
-// Reads an .npy array (NumPy format 1.0 to 3.0) from bytes. C or Fortran order (the latter is transposed into memory),
-// little- or big-endian, numbers, bool and fixed-width strings (S, U). Pickled objects are refused. The result refers
-// into `bytes` (kept alive by `owner`) where it can.
-absl::StatusOr<Tensor> ReadNpy(std::span<const std::byte> bytes, std::shared_ptr<const void> owner);
-// Writes one (tests, `modelpress verify --save`).
-std::string WriteNpy(const Tensor& tensor);
 
 }  // namespace modelpress
