@@ -172,7 +172,8 @@ absl::StatusOr<BoundResult> DecideBound(const QualityBound& bound, const Report&
   const auto hold = [&](bool at_least, double required, std::string words) {
     const double margin = at_least ? values->measured - required : required - values->measured;
     // Limits are decimal numbers: a drop of exactly 0.005 must not fail by its binary rounding.
-    const double tolerance = 1e-12 * std::max(std::abs(required), std::abs(values->original));
+    const double original = std::isfinite(values->original) ? std::abs(values->original) : 0;
+    const double tolerance = 1e-12 * std::max(std::abs(required), original);
     const bool holds = margin >= -tolerance || values->measured == required;  // false for NaN
     if (rules.empty() || !(margin >= smallest_margin)) {
       smallest_margin = margin;

@@ -261,7 +261,7 @@ absl::Status Guarded(Job& job) {
   try {
     return job.Run();
   } catch (const std::bad_alloc&) {
-    return Error(ERROR_REASON_MEMORY_BUDGET, "the process has no memory left")
+    return Error(ERROR_REASON_WORKER_OUT_OF_MEMORY, "the process has no memory left")
         .Remedy("give the job more memory, or use gate: structure");
   } catch (const std::exception& error) {
     return Error(ERROR_REASON_INTERNAL_BUG, std::format("unexpected exception: {}", error.what()));
