@@ -125,20 +125,19 @@ absl::StatusOr<std::optional<int>> GivenAxis(const Judging& judging, const Candi
 absl::StatusOr<TaskSettings> WithoutLabels(const Judging& judging,
                                            const std::vector<Candidate>& candidates) {
   TaskSettings settings;
-  for (const Candidate& candidate : candidates) {
-    MP_ASSIGN_OR_RETURN(const std::optional<int> given, GivenAxis(judging, candidate));
-    const Shape& shape = candidate.tensor->dims;
-    if (!given.has_value() && shape.size() < 2) continue;
-    const int axis = given.value_or(UsualClassAxis(shape));
-    if (shape[axis] < 2) continue;
-    settings.output = candidate.name;
-    settings.class_axis = axis;
-    settings.description =
-        std::format("no labels; agreement on output '{}', classes on axis {} ({})", candidate.name,
-                    axis, given.has_value() ? "given" : "guessed");
-    return settings;
-  }
-  settings.description = "no labels, and no output with classes";
+  settings.description = "no labels, and the first output of scores has no classes";
+  // Later outputs are often states and features, whose largest element says nothing.
+  if (candidates.empty()) return settings;
+  const Candidate& candidate = candidates.front();
+  MP_ASSIGN_OR_RETURN(const std::optional<int> given, GivenAxis(judging, candidate));
+  const Shape& shape = candidate.tensor->dims;
+  if (!given.has_value() && shape.size() < 2) return settings;
+  const int axis = given.value_or(UsualClassAxis(shape));
+  if (shape[axis] < 2) return settings;
+  settings.output = candidate.name;
+  settings.class_axis = axis;
+  settings.description = std::format("no labels; agreement on output '{}', classes on axis {} ({})",
+                                     candidate.name, axis, given.has_value() ? "given" : "guessed");
   return settings;
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <vector>
 
@@ -31,6 +32,8 @@ constexpr QuantizedOperand kQuantizedOperands[] = {
     {"MatMulInteger", 0, -1, 2},
 };
 
+constexpr int64_t kUnknownAxis = std::numeric_limits<int64_t>::max();
+
 // How a quantized weight is read.
 struct Quantized {
   const onnx::TensorProto* zero_point = nullptr;
@@ -43,23 +46,51 @@ struct QuantizedTensors {
   absl::flat_hash_set<const onnx::TensorProto*> scales_and_zero_points;
 };
 
+// Operators that only choose or rearrange elements of their first input: codes of an embedding are
+// gathered first and dequantized afterwards.
+bool OnlyMoves(const onnx::NodeProto& node) {
+  constexpr std::string_view kMovers[] = {"Gather",  "Reshape",   "Transpose", "Flatten",
+                                          "Squeeze", "Unsqueeze", "Slice",     "Identity"};
+  return node.input_size() > 0 && std::ranges::find(kMovers, node.op_type()) != std::end(kMovers);
+}
+
+// The constant behind an input; `direct` tells whether nothing lies between.
+const onnx::TensorProto* ConstantBehind(const GraphIndex& index, const onnx::GraphProto& graph,
+                                        const onnx::NodeProto& node, int input, bool* direct) {
+  constexpr int kLongestChain = 8;
+  *direct = true;
+  if (input < 0 || input >= node.input_size()) return nullptr;
+  std::string_view name = node.input(input);
+  const onnx::GraphProto* scope = &graph;
+  for (int i = 0; i < kLongestChain && !name.empty(); ++i) {
+    if (const onnx::TensorProto* tensor = index.Constant(*scope, name)) return tensor;
+    const onnx::NodeProto* producer = index.Producer(*scope, name);
+    if (producer == nullptr || !OnlyMoves(*producer)) return nullptr;
+    scope = index.DefiningGraph(*scope, name);
+    name = producer->input(0);
+    *direct = false;
+  }
+  return nullptr;
+}
+
 QuantizedTensors FindQuantized(const GraphIndex& index, onnx::ModelProto& proto) {
   QuantizedTensors found;
   ForEachGraph(proto, [&](onnx::GraphProto& graph, int) {
     for (const onnx::NodeProto& node : graph.node()) {
-      const auto constant = [&](int input) -> const onnx::TensorProto* {
-        if (input < 0 || input >= node.input_size() || node.input(input).empty()) return nullptr;
-        return index.Constant(graph, node.input(input));
-      };
       for (const QuantizedOperand& operand : kQuantizedOperands) {
         if (operand.op != node.op_type()) continue;
-        const onnx::TensorProto* weight = constant(operand.weight);
+        bool direct = true, ignored = true;
+        const onnx::TensorProto* weight =
+            ConstantBehind(index, graph, node, operand.weight, &direct);
         if (weight == nullptr) continue;
-        const onnx::TensorProto* zero_point = constant(operand.zero_point);
-        found.weights[weight] = {zero_point, IntAttribute(node, "axis", 1),
+        const onnx::TensorProto* zero_point =
+            ConstantBehind(index, graph, node, operand.zero_point, &ignored);
+        // Axes of a weight that was rearranged on the way are not those of the operator.
+        found.weights[weight] = {zero_point, direct ? IntAttribute(node, "axis", 1) : kUnknownAxis,
                                  IntAttribute(node, "block_size", 0)};
         found.scales_and_zero_points.insert(zero_point);
-        found.scales_and_zero_points.insert(constant(operand.scale));
+        found.scales_and_zero_points.insert(
+            ConstantBehind(index, graph, node, operand.scale, &ignored));
       }
     }
   });
