@@ -69,9 +69,11 @@ class DataSet {
                                                          uint64_t max_samples) const = 0;
 };
 
-// Seeded samples for a model without data: standard normal floats; integers within the range that their use allows
-// (indices of Gather within its table, masks 0/1); free extents 1, or 8 for the first free one after the batch that
-// looks like a sequence. The same model and seed give the same samples everywhere.
+// Seeded samples for a model without data, one a feed: standard normal floats; integers within the range that their use
+// allows (indices of Gather within its table, OneHot's depth, masks 0/1, scalars that are compared with a constant);
+// words for strings. Free extents are 1 for the batch, 64 for images, 576 for raw signals, else 8 for the first and 1
+// for the others; equal symbols get equal extents. The same model and seed give the same samples everywhere.
+// DATA_INVALID for inputs that are no tensors, of complex, 4- and 8-bit floating-point and 4-bit types, or above 1 GiB.
 absl::StatusOr<std::unique_ptr<Samples>> MakeSyntheticSamples(const Model& model, uint64_t count, uint64_t seed);
 
 }  // namespace modelpress
