@@ -1,4 +1,5 @@
-// The frame that passes share which replace weights by 8-bit codes: select, encode one by one, rewrite, report.
+// The frame that passes share which replace weights by 8-bit codes: select, encode one by one,
+// rewrite, report.
 #pragma once
 
 #include <optional>
@@ -12,7 +13,8 @@
 
 namespace modelpress {
 
-// encode(per_channel, progress, CodedWeight*, Change*) -> StatusOr<optional<Skip>> fills in the codes of one weight.
+// encode(per_channel, progress, CodedWeight*, Change*) -> StatusOr<optional<Skip>> fills in the
+// codes of one weight.
 template <typename Encode>
 absl::StatusOr<PassReport> RunCoding(const Pass& pass, Model& model, const PassStep& step,
                                      QuantizeWeights::Granularity granularity,

@@ -3,12 +3,13 @@
 //   x float --> Conv (W float) --> Relu --> y float
 //   x float --> Cast --> Conv (W float16) --> Relu --> Cast --> y float          (keep_io_types)
 //
-// Weights are rounded half to even to IEEE 754 binary16; finite values above 65504 become +-65504 and those other than 0
-// below 2^-24 become +-2^-24, counted for each tensor. BatchNormalization is folded first: its variances often do not
-// fit float16 (one of 9.8e7 in a text detector gave -7 dB). Which nodes stay float32 is in half_graph.h.
+// Weights are rounded half to even to IEEE 754 binary16; finite values above 65504 become +-65504
+// and those other than 0 below 2^-24 become +-2^-24, counted for each tensor. BatchNormalization is
+// folded first: its variances often do not fit float16 (one of 9.8e7 in a text detector gave -7
+// dB). Which nodes stay float32 is in half_graph.h.
 //
-// The artifact is half the size. On CPUs the runtime computes most of it in float32 with casts in between: it is not
-// faster there.
+// The artifact is half the size. On CPUs the runtime computes most of it in float32 with casts in
+// between: it is not faster there.
 #include <algorithm>
 #include <format>
 #include <memory>
@@ -35,8 +36,8 @@ class ConvertFloat16Pass final : public Pass {
   absl::Status Validate(const PassStep& step) const override {
     const ConvertFloat16& options = step.convert_float16();
     for (const auto* list : {&options.exclude_op_types(), &options.exclude_nodes()}) {
-      const std::string_view field = list == &options.exclude_nodes() ? "exclude_nodes"
-                                                                      : "exclude_op_types";
+      const std::string_view field =
+          list == &options.exclude_nodes() ? "exclude_nodes" : "exclude_op_types";
       if (std::ranges::none_of(*list, [](const std::string& entry) { return entry.empty(); })) {
         continue;
       }
@@ -65,8 +66,8 @@ absl::StatusOr<PassReport> ConvertFloat16Pass::Run(Model& model, const PassStep&
   MP_ASSIGN_OR_RETURN(const BatchNormFolding folding,
                       FoldBatchNorms(model, *context.arena, *context.job));
   if (!folding.changes.empty()) {
-    *report.add_notes() = std::format("{} BatchNormalization nodes were folded first",
-                                      folding.changes.size());
+    *report.add_notes() =
+        std::format("{} BatchNormalization nodes were folded first", folding.changes.size());
   }
   HalfOptions half;
   half.keep_io_types = !options.has_keep_io_types() || options.keep_io_types();
@@ -78,9 +79,8 @@ absl::StatusOr<PassReport> ConvertFloat16Pass::Run(Model& model, const PassStep&
            });
   };
   WeightProgress progress(context.progress, WeightBytes(model));
-  MP_ASSIGN_OR_RETURN(HalfGraph converted,
-                      ConvertGraphToHalf(model, half, *context.arena, *context.job,
-                                         progress.callback()));
+  MP_ASSIGN_OR_RETURN(HalfGraph converted, ConvertGraphToHalf(model, half, *context.arena,
+                                                              *context.job, progress.callback()));
   for (Change& change : converted.changes) *report.add_changes() = std::move(change);
   for (Skip& skip : converted.skips) *report.add_skips() = std::move(skip);
   std::string kept;

@@ -3,8 +3,9 @@
 //   opset 9:  Dropout (ratio=0.5), Slice (starts, ends as attributes), ...
 //   opset 13: Dropout (x, ratio), Slice (x, starts, ends, axes), ...
 //
-// By libonnx's version converter, one adapter for each operator and version step; weights stay in their files (see
-// opset_conversion.h). Where no adapter exists the pass refuses, instead of changing the number alone.
+// By libonnx's version converter, one adapter for each operator and version step; weights stay in
+// their files (see opset_conversion.h). Where no adapter exists the pass refuses, instead of
+// changing the number alone.
 #include <format>
 #include <memory>
 
@@ -30,9 +31,7 @@ class ConvertOpsetPass final : public Pass {
                              kNewestOpset))
         .With("field", "convert_opset.version");
   }
-  PassEstimate Estimate(const Model&, const PassStep&) const override {
-    return {32 << 20, 0, 0.1};
-  }
+  PassEstimate Estimate(const Model&, const PassStep&) const override { return {32 << 20, 0, 0.1}; }
   absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
                                  PassContext& context) const override {
     PassReport report;

@@ -3,8 +3,9 @@
 //   x --> Conv (W, b) --> BatchNormalization (scale, B, mean, variance) --> y
 //   x --> Conv (a W, a (b - mean) + B) --> y             a = scale / sqrt(variance + epsilon)
 //
-// Source: the definition of BatchNormalization in the ONNX operator set (inference form); see also Jacob et al.,
-// "Quantization and training of neural networks" (2018), section 3.2. Exact up to float rounding.
+// Source: the definition of BatchNormalization in the ONNX operator set (inference form); see also
+// Jacob et al., "Quantization and training of neural networks" (2018), section 3.2. Exact up to
+// float rounding.
 #include <memory>
 
 #include "core/passes/pass.h"

@@ -1,8 +1,10 @@
-// A compression pass: one file of this folder, one options message and one line in recipe.proto's PassStep.
+// A compression pass: one file of this folder, one options message and one line in recipe.proto's
+// PassStep.
 //
-// A file opens with a picture of before and after and the formula with its source, and holds validation, estimate, Run,
-// examples and RegisterPass_<file stem>. The contract test walks the registry: examples hold, output is valid, bytes are
-// deterministic, cancellation is honoured, nothing is silently skipped.
+// A file opens with a picture of before and after and the formula with its source, and holds
+// validation, estimate, Run, examples and RegisterPass_<file stem>. The contract test walks the
+// registry: examples hold, output is valid, bytes are deterministic, cancellation is honoured,
+// nothing is silently skipped.
 #pragma once
 
 #include <memory>
@@ -37,8 +39,9 @@ struct PassEstimate {
   double seconds = 0;
 };
 
-// An example in ONNX text format (onnx.proto text, as onnx::OnnxParser reads). The contract test parses `before`, runs
-// the pass with `options` (text of a PassStep in YAML), and checks `after_operators`.
+// An example in ONNX text format (onnx.proto text, as onnx::OnnxParser reads). The contract test
+// parses `before`, runs the pass with `options` (text of a PassStep in YAML), and checks
+// `after_operators`.
 struct PassExample {
   std::string_view description;
   std::string_view before;
@@ -56,13 +59,16 @@ class Pass {
   virtual std::string_view name() const = 0;
   // One line for people: what it does and when to use it.
   virtual std::string_view summary() const = 0;
-  // Ranges and combinations of options. RECIPE_INVALID with `field` relative to the step ("quantize_weights.type").
+  // Ranges and combinations of options. RECIPE_INVALID with `field` relative to the step
+  // ("quantize_weights.type").
   virtual absl::Status Validate(const PassStep& step) const = 0;
   // Names of passes that must not come before this one in a recipe (PASS_ORDER).
   virtual std::vector<std::string_view> must_precede() const { return {}; }
   virtual PassEstimate Estimate(const Model& model, const PassStep& step) const = 0;
-  // Changes the model. Every candidate ends as a Change or a Skip. A failed Run leaves the model unusable.
-  virtual absl::StatusOr<PassReport> Run(Model& model, const PassStep& step, PassContext& context) const = 0;
+  // Changes the model. Every candidate ends as a Change or a Skip. A failed Run leaves the model
+  // unusable.
+  virtual absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
+                                         PassContext& context) const = 0;
   virtual std::vector<PassExample> examples() const = 0;
 };
 
@@ -81,8 +87,8 @@ class PassRegistry {
   std::vector<std::unique_ptr<Pass>> passes_;
 };
 
-// OK, or NOTHING_CHANGED with the counts by reason if the report has no change and the step does not allow that. Every
-// pass ends with it.
+// OK, or NOTHING_CHANGED with the counts by reason if the report has no change and the step does
+// not allow that. Every pass ends with it.
 absl::Status RequireChange(const PassStep& step, const PassReport& report);
 
 }  // namespace modelpress

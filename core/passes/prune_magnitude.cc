@@ -5,8 +5,8 @@
 // threshold t:            w = 0 where |w| <= t
 // sparsity_per_tensor s:  the round(s n) smallest of each tensor's n values, ties by index
 // sparsity_global s:      the same over all considered tensors together
-// Source: Han et al., "Learning both weights and connections" (2015), the pruning step. Zeros stay in a dense tensor: the
-// file keeps its size and compresses better; the runtime gains nothing.
+// Source: Han et al., "Learning both weights and connections" (2015), the pruning step. Zeros stay
+// in a dense tensor: the file keeps its size and compresses better; the runtime gains nothing.
 #include <cmath>
 #include <format>
 #include <memory>
@@ -84,8 +84,8 @@ absl::Status KeepFinite(const Model& model, PassContext& context, SelectedWeight
     MP_ASSIGN_OR_RETURN(const auto bytes, model.Bytes(*weight.tensor));
     MP_ASSIGN_OR_RETURN(const bool ok, AllFinite(bytes, *context.job));
     if (!ok) {
-      found->skips.push_back(MakeSkip(SkipReason::kNotFinite, weight.name, weight.reader(),
-                                      "holds NaN or infinity"));
+      found->skips.push_back(
+          MakeSkip(SkipReason::kNotFinite, weight.name, weight.reader(), "holds NaN or infinity"));
       continue;
     }
     values->push_back(bytes);
@@ -113,8 +113,8 @@ absl::StatusOr<PassReport> PruneMagnitudePass::Run(Model& model, const PassStep&
   WeightProgress progress(context.progress, total * sizeof(float));
   MagnitudeCut cut = CutAt(options.threshold());
   if (options.has_sparsity_global()) {
-    MP_ASSIGN_OR_RETURN(
-        cut, FindCut(values, Share(options.sparsity_global(), total), *context.job));
+    MP_ASSIGN_OR_RETURN(cut,
+                        FindCut(values, Share(options.sparsity_global(), total), *context.job));
   }
   for (size_t i = 0; i < found.weights.size(); ++i) {
     const CandidateWeight& weight = found.weights[i];

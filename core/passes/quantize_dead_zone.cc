@@ -1,13 +1,15 @@
 // quantize_dead_zone: int8 codes where small weights become exactly 0.
 //
-//   W float32 --> MatMul        W_quantized int8 (0 where |w| <= t) --> DequantizeLinear --> W --> MatMul
+//   W float32 --> MatMul        W_quantized int8 (0 where |w| <= t) --> DequantizeLinear --> W -->
+//   MatMul
 //
 //   code = 0 where |w| <= t, else clip(round_half_even(w / scale)),   scale = 2 max|w| / 254
 //
-// t is given, or chosen for each tensor from the histogram of |w| by least squared error (dead_zone.h). Source: the
-// dead-zone quantizer of image coding (Sullivan, "Efficient scalar quantization of exponential and Laplacian random
-// variables", 1996). Sparsity and error are reported beside those of plain rounding: a wider dead zone never lowers the
-// error, it buys zeros, and zeros compress.
+// t is given, or chosen for each tensor from the histogram of |w| by least squared error
+// (dead_zone.h). Source: the dead-zone quantizer of image coding (Sullivan, "Efficient scalar
+// quantization of exponential and Laplacian random variables", 1996). Sparsity and error are
+// reported beside those of plain rounding: a wider dead zone never lowers the error, it buys zeros,
+// and zeros compress.
 #include <algorithm>
 #include <cmath>
 #include <format>
@@ -100,12 +102,11 @@ absl::StatusOr<std::optional<Skip>> Encode(const Model& model, const QuantizeDea
 absl::StatusOr<PassReport> QuantizeDeadZonePass::Run(Model& model, const PassStep& step,
                                                      PassContext& context) const {
   const QuantizeDeadZone& options = step.quantize_dead_zone();
-  return RunCoding(*this, model, step, options.granularity(), options.weights(), AffineRule{},
-                   context,
-                   [&](bool per_channel, WeightProgress& progress, CodedWeight* coded,
-                       Change* change) {
-                     return Encode(model, options, per_channel, context, progress, coded, change);
-                   });
+  return RunCoding(
+      *this, model, step, options.granularity(), options.weights(), AffineRule{}, context,
+      [&](bool per_channel, WeightProgress& progress, CodedWeight* coded, Change* change) {
+        return Encode(model, options, per_channel, context, progress, coded, change);
+      });
 }
 
 std::vector<PassExample> QuantizeDeadZonePass::examples() const {
@@ -123,7 +124,8 @@ std::vector<PassExample> QuantizeDeadZonePass::examples() const {
           g (float[1, 1, 4, 4] x) => (float[1, 1, 3, 3] y)
           <float[1, 1, 2, 2] w = {1, -0.01, 0.02, 2}>
           { y = Conv(x, w) })",
-       "quantize_dead_zone: {min_sparsity: 0.5, granularity: per_tensor, weights: {min_elements: 1}}",
+       "quantize_dead_zone: {min_sparsity: 0.5, granularity: per_tensor, weights: {min_elements: "
+       "1}}",
        {"DequantizeLinear", "Conv"},
        0.15},
   };

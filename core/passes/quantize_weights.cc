@@ -1,15 +1,18 @@
-// quantize_weights: weights as 8-bit codes that a DequantizeLinear turns back into floats when the model runs.
+// quantize_weights: weights as 8-bit codes that a DequantizeLinear turns back into floats when the
+// model runs.
 //
 //   W float32 [64, 32, 3, 3] --> Conv         W_quantized int8 [64, 32, 3, 3] --.
-//                                             W_scale float32 [64] -------------+--> DequantizeLinear --> W --> Conv
+//                                             W_scale float32 [64] -------------+-->
+//                                             DequantizeLinear --> W --> Conv
 //
-// symmetric:  scale = 2 max|w| / (qmax - qmin) for each output channel, code = clip(round_half_even(w / scale))
-// asymmetric: scale = (max - min) / (qmax - qmin), zero_point = round(qmin - min / scale)
-// Source: ONNX Runtime's quantizer (quant_utils.py: compute_scale_zp, quantize_nparray), matched bit for bit; int8 uses
-// -127..127. Embedding tables are dequantized row by row after the Gather (see code_weight.h).
+// symmetric:  scale = 2 max|w| / (qmax - qmin) for each output channel, code =
+// clip(round_half_even(w / scale)) asymmetric: scale = (max - min) / (qmax - qmin), zero_point =
+// round(qmin - min / scale) Source: ONNX Runtime's quantizer (quant_utils.py: compute_scale_zp,
+// quantize_nparray), matched bit for bit; int8 uses -127..127. Embedding tables are dequantized row
+// by row after the Gather (see code_weight.h).
 //
-// Activations stay float: the artifact is about four times smaller, and MatMul-heavy models run slower, because the
-// runtime dequantizes at every call.
+// Activations stay float: the artifact is about four times smaller, and MatMul-heavy models run
+// slower, because the runtime dequantizes at every call.
 #include <cmath>
 #include <memory>
 
@@ -79,12 +82,11 @@ absl::StatusOr<std::optional<Skip>> Encode(const Model& model, PassContext& cont
 absl::StatusOr<PassReport> QuantizeWeightsPass::Run(Model& model, const PassStep& step,
                                                     PassContext& context) const {
   const QuantizeWeights& options = step.quantize_weights();
-  return RunCoding(*this, model, step, options.granularity(), options.weights(), RuleOf(options),
-                   context,
-                   [&](bool per_channel, WeightProgress& progress, CodedWeight* coded,
-                       Change* change) {
-                     return Encode(model, context, per_channel, progress, coded, change);
-                   });
+  return RunCoding(
+      *this, model, step, options.granularity(), options.weights(), RuleOf(options), context,
+      [&](bool per_channel, WeightProgress& progress, CodedWeight* coded, Change* change) {
+        return Encode(model, context, per_channel, progress, coded, change);
+      });
 }
 
 std::vector<PassExample> QuantizeWeightsPass::examples() const {

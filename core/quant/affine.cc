@@ -30,9 +30,8 @@ AffineParameters ChooseParameters(const ValueRange& range, const AffineRule& rul
   const double scale = (high - low) / levels;
   if (scale < FLT_MIN) return {1.0f, 0};
   // nearbyint rounds half to even in the default rounding mode, which nothing here changes.
-  const double zero_point = rule.symmetric
-                                ? std::nearbyint((limits.lowest + limits.highest) / 2.0)
-                                : std::nearbyint(limits.lowest - low / scale);
+  const double zero_point = rule.symmetric ? std::nearbyint((limits.lowest + limits.highest) / 2.0)
+                                           : std::nearbyint(limits.lowest - low / scale);
   return {static_cast<float>(scale), static_cast<int32_t>(zero_point)};
 }
 

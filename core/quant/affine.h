@@ -1,7 +1,8 @@
 // Affine quantization of real numbers to 8-bit codes: x ~ scale * (code - zero_point).
 //
-// The rules are those of ONNX Runtime's quantizer (onnxruntime/python/tools/quantization/quant_utils.py,
-// compute_scale_zp), so that scales and codes agree with it bit for bit. Everything here is pure and thread-safe.
+// The rules are those of ONNX Runtime's quantizer
+// (onnxruntime/python/tools/quantization/quant_utils.py, compute_scale_zp), so that scales and
+// codes agree with it bit for bit. Everything here is pure and thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,8 @@ struct AffineRule {
   bool symmetric = true;
 };
 
-// Smallest and largest code of a rule. Symmetric int8 leaves -128 unused, so that the grid is symmetric too.
+// Smallest and largest code of a rule. Symmetric int8 leaves -128 unused, so that the grid is
+// symmetric too.
 struct CodeLimits {
   int32_t lowest = 0;
   int32_t highest = 0;
@@ -39,10 +41,11 @@ struct AffineParameters {
   bool operator==(const AffineParameters&) const = default;
 };
 
-// symmetric:  a = max(|min|, |max|), scale = 2a / (highest - lowest), zero_point = round((lowest + highest) / 2)
-// asymmetric: scale = (max - min) / (highest - lowest), zero_point = round(lowest - min / scale)
-// computed in double precision, scale then cast to float. A scale below the smallest normal float becomes 1 with zero
-// point 0 (all values are then 0 or next to it). Rounding is half to even. `range` must be finite.
+// symmetric:  a = max(|min|, |max|), scale = 2a / (highest - lowest), zero_point = round((lowest +
+// highest) / 2) asymmetric: scale = (max - min) / (highest - lowest), zero_point = round(lowest -
+// min / scale) computed in double precision, scale then cast to float. A scale below the smallest
+// normal float becomes 1 with zero point 0 (all values are then 0 or next to it). Rounding is half
+// to even. `range` must be finite.
 AffineParameters ChooseParameters(const ValueRange& range, const AffineRule& rule);
 
 }  // namespace modelpress

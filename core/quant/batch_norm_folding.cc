@@ -46,7 +46,10 @@ struct Affine {
 class Folder {
  public:
   Folder(Model& model, WeightArena& arena, const JobContext& context)
-      : model_(model), arena_(arena), context_(context), names_(model.proto()),
+      : model_(model),
+        arena_(arena),
+        context_(context),
+        names_(model.proto()),
         index_(model.mutable_proto()) {
     // Only for the rank of a MatMul's result; a model it cannot handle keeps those MatMuls.
     try {
@@ -83,9 +86,10 @@ class Folder {
     }
     ForEachGraph(model_.mutable_proto(), [&](onnx::GraphProto& graph, int) {
       auto& nodes = *graph.mutable_node();
-      nodes.erase(std::remove_if(nodes.begin(), nodes.end(),
-                                 [&](const onnx::NodeProto& node) { return folded_.contains(&node); }),
-                  nodes.end());
+      nodes.erase(
+          std::remove_if(nodes.begin(), nodes.end(),
+                         [&](const onnx::NodeProto& node) { return folded_.contains(&node); }),
+          nodes.end());
     });
     return std::move(result_);
   }
@@ -124,8 +128,8 @@ class Folder {
       return Stays{SkipReason::kNoProducer, "not the inference form of BatchNormalization"};
     }
     onnx::NodeProto* producer = index_.Producer(graph, node.input(0));
-    const std::string op = producer != nullptr && IsDefaultDomain(producer->domain())
-                               ? producer->op_type() : "";
+    const std::string op =
+        producer != nullptr && IsDefaultDomain(producer->domain()) ? producer->op_type() : "";
     if (op != "Conv" && op != "ConvTranspose" && op != "Gemm" && op != "MatMul") {
       return Stays{SkipReason::kNoProducer,
                    std::format("follows {}, not Conv, ConvTranspose, Gemm or MatMul",
@@ -163,10 +167,12 @@ class Folder {
     const bool fits = axis.has_value() && groups > 0 &&
                       static_cast<uint64_t>(dims[*axis]) * groups == channels &&
                       dims[0] % groups == 0;
-    // BatchNormalization's channels are axis 1, a MatMul's the last one: the same in two dimensions.
+    // BatchNormalization's channels are axis 1, a MatMul's the last one: the same in two
+    // dimensions.
     const bool flat = op != "MatMul" || (dims.size() == 2 && ranks_[producer.output(0)] == 2);
     if (!fits || !flat) {
-      return Stays{SkipReason::kNoChannelAxis, "its channels are not those of the weight before it"};
+      return Stays{SkipReason::kNoChannelAxis,
+                   "its channels are not those of the weight before it"};
     }
     // A Gemm computes alpha A B + beta C: what is folded into C must come out of beta.
     const double beta = op == "Gemm" ? FloatAttribute(producer, "beta", 1.0f) : 1.0;

@@ -15,13 +15,15 @@ struct BatchNormFolding {
   std::vector<v1::Skip> skips;
 };
 
-// With a = scale / sqrt(variance + epsilon), computed in double precision (ONNX BatchNormalization, inference):
+// With a = scale / sqrt(variance + epsilon), computed in double precision (ONNX BatchNormalization,
+// inference):
 //
 //   BN(W x + b) = (a W) x + (a (b - mean) + B)
 //
-// for every BatchNormalization of every graph that directly follows a Conv, ConvTranspose, Gemm or (two-dimensional)
-// MatMul with constant weights and is its only reader. A MatMul gets an Add. Every other BatchNormalization is a skip.
-// Errors: cancellation, SCRATCH_FULL, MODEL_MALFORMED. Pointers into the model become invalid.
+// for every BatchNormalization of every graph that directly follows a Conv, ConvTranspose, Gemm or
+// (two-dimensional) MatMul with constant weights and is its only reader. A MatMul gets an Add.
+// Every other BatchNormalization is a skip. Errors: cancellation, SCRATCH_FULL, MODEL_MALFORMED.
+// Pointers into the model become invalid.
 absl::StatusOr<BatchNormFolding> FoldBatchNorms(Model& model, WeightArena& arena,
                                                 const JobContext& context);
 

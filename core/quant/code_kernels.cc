@@ -25,8 +25,8 @@ struct Operands {
   FloatVec scale, low, high, zero_point, weight;
 };
 
-// Adds the 16 virtual lanes to `total`, in order. Lanes come by value: accumulators whose address is taken would live in
-// memory.
+// Adds the 16 virtual lanes to `total`, in order. Lanes come by value: accumulators whose address
+// is taken would live in memory.
 HWY_NOINLINE void AddLanes(FloatVec a, FloatVec b, FloatVec c, FloatVec e, double* total) {
   const FloatTag d;
   const size_t lanes = hn::Lanes(d);
@@ -39,7 +39,8 @@ HWY_NOINLINE void AddLanes(FloatVec a, FloatVec b, FloatVec c, FloatVec e, doubl
   for (size_t i = 0; i < kVirtualLanes; ++i) *total += sums[i];
 }
 
-// One register of values: codes are stored, squares added. The sums are in units of the scale: no square overflows.
+// One register of values: codes are stored, squares added. The sums are in units of the scale: no
+// square overflows.
 template <typename Code, bool kDeadZone, bool kWeighted>
 HWY_INLINE void QuantizeVector(FloatVec x, const Operands& by, FloatVec dead_zone, Code* codes,
                                FloatVec& signal, FloatVec& noise) {
@@ -61,8 +62,9 @@ HWY_INLINE void QuantizeVector(FloatVec x, const Operands& by, FloatVec dead_zon
   hn::StoreU(hn::DemoteTo(dc, hn::Add(rounded, hn::ConvertTo(di, by.zero_point))), dc, codes);
 }
 
-// A row-major matrix. at(column) gives the operands of the register that starts there; `rest` holds those of the last,
-// partial block of each row, which is padded with zeros: they add nothing to either sum.
+// A row-major matrix. at(column) gives the operands of the register that starts there; `rest` holds
+// those of the last, partial block of each row, which is padded with zeros: they add nothing to
+// either sum.
 template <typename Code, bool kDeadZone, bool kWeighted, typename At, typename AtRest>
 HWY_INLINE ErrorSums Quantize(const float* matrix, size_t rows, size_t columns, Code* codes,
                               float dead_zone_limit, const At& at, const AtRest& at_rest) {
@@ -77,26 +79,26 @@ HWY_INLINE ErrorSums Quantize(const float* matrix, size_t rows, size_t columns, 
   auto s0 = zero, s1 = zero, s2 = zero, s3 = zero;
   auto e0 = zero, e1 = zero, e2 = zero, e3 = zero;
   size_t blocks = 0;
-  const auto block = [&](const float* x, Code* c, size_t column,
-                         const auto& operands) HWY_ATTR __attribute__((always_inline)) {
-    const auto step = [&](size_t i, FloatVec& signal, FloatVec& noise)
-                          HWY_ATTR __attribute__((always_inline)) {
-      QuantizeVector<Code, kDeadZone, kWeighted>(hn::LoadU(d, x + i), operands(column + i),
-                                                 dead_zone, c + i, signal, noise);
-    };
-    step(0, s0, e0);
-    if (lanes < 16) step(lanes, s1, e1);
-    if (lanes < 8) {
-      step(2 * lanes, s2, e2);
-      step(3 * lanes, s3, e3);
-    }
-    if (++blocks == kBlocksPerSum) {
-      AddLanes(s0, s1, s2, s3, &total.signal);
-      AddLanes(e0, e1, e2, e3, &total.noise);
-      s0 = s1 = s2 = s3 = e0 = e1 = e2 = e3 = zero;
-      blocks = 0;
-    }
-  };
+  const auto block = [&](const float* x, Code* c, size_t column, const auto& operands) HWY_ATTR
+      __attribute__((always_inline)) {
+        const auto step = [&](size_t i, FloatVec& signal, FloatVec& noise) HWY_ATTR
+            __attribute__((always_inline)) {
+              QuantizeVector<Code, kDeadZone, kWeighted>(hn::LoadU(d, x + i), operands(column + i),
+                                                         dead_zone, c + i, signal, noise);
+            };
+        step(0, s0, e0);
+        if (lanes < 16) step(lanes, s1, e1);
+        if (lanes < 8) {
+          step(2 * lanes, s2, e2);
+          step(3 * lanes, s3, e3);
+        }
+        if (++blocks == kBlocksPerSum) {
+          AddLanes(s0, s1, s2, s3, &total.signal);
+          AddLanes(e0, e1, e2, e3, &total.noise);
+          s0 = s1 = s2 = s3 = e0 = e1 = e2 = e3 = zero;
+          blocks = 0;
+        }
+      };
   for (size_t row = 0; row < rows; ++row) {
     const float* x = matrix + row * columns;
     Code* c = codes + row * columns;
@@ -118,11 +120,10 @@ template <typename Code, bool kDeadZone>
 ErrorSums Row(const float* values, size_t count, CodeLimits limits,
               const AffineParameters& parameters, float dead_zone, Code* codes) {
   const FloatTag d;
-  const Operands operands = {
-      hn::Set(d, parameters.scale),
-      hn::Set(d, static_cast<float>(limits.lowest - parameters.zero_point)),
-      hn::Set(d, static_cast<float>(limits.highest - parameters.zero_point)),
-      hn::Set(d, static_cast<float>(parameters.zero_point)), hn::Zero(d)};
+  const Operands operands = {hn::Set(d, parameters.scale),
+                             hn::Set(d, static_cast<float>(limits.lowest - parameters.zero_point)),
+                             hn::Set(d, static_cast<float>(limits.highest - parameters.zero_point)),
+                             hn::Set(d, static_cast<float>(parameters.zero_point)), hn::Zero(d)};
   const auto at = [operands](size_t) HWY_ATTR { return operands; };
   return Quantize<Code, kDeadZone, false>(values, 1, count, codes, dead_zone, at, at);
 }
@@ -212,8 +213,8 @@ HWY_EXPORT(ColumnsDispatch);
 
 ErrorSums QuantizeRow(const float* values, size_t count, const AffineRule& rule,
                       const AffineParameters& parameters, float dead_zone, uint8_t* codes) {
-  ErrorSums sums = HWY_DYNAMIC_DISPATCH(RowDispatch)(values, count, rule, parameters, dead_zone,
-                                                     codes);
+  ErrorSums sums =
+      HWY_DYNAMIC_DISPATCH(RowDispatch)(values, count, rule, parameters, dead_zone, codes);
   const double unit = static_cast<double>(parameters.scale) * parameters.scale;
   return {sums.signal * unit, sums.noise * unit};
 }

@@ -2,8 +2,9 @@
 //
 //   code = clip(round_half_even(x / scale)) + zero_point, 0 where |x| <= dead_zone
 //
-// Division is a true one, so codes equal those of the formula bit for bit; sums run over 16 virtual lanes and are the
-// same on every instruction set. Pointers may have any alignment. Values must be finite. Thread-safe.
+// Division is a true one, so codes equal those of the formula bit for bit; sums run over 16 virtual
+// lanes and are the same on every instruction set. Pointers may have any alignment. Values must be
+// finite. Thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -31,8 +32,8 @@ inline constexpr float kNoDeadZone = -1.0f;
 ErrorSums QuantizeRow(const float* values, size_t count, const AffineRule& rule,
                       const AffineParameters& parameters, float dead_zone, uint8_t* codes);
 
-// A row-major matrix whose column c has scale[c] and zero_point[c] (null: all 0). `weight[c]` is scale[c] / unit, and the sums come in
-// units of unit^2 (so that squares do not overflow).
+// A row-major matrix whose column c has scale[c] and zero_point[c] (null: all 0). `weight[c]` is
+// scale[c] / unit, and the sums come in units of unit^2 (so that squares do not overflow).
 ErrorSums QuantizeColumns(const float* matrix, size_t rows, size_t columns, const AffineRule& rule,
                           const float* scales, const float* zero_points, const float* weight,
                           float dead_zone, uint8_t* codes);

@@ -17,7 +17,8 @@ DataType CodeDataType(const AffineRule& rule) {
 
 class Rewriter {
  public:
-  Rewriter(Model& model, WeightArena& arena) : model_(model), arena_(arena), names_(model.proto()) {}
+  Rewriter(Model& model, WeightArena& arena)
+      : model_(model), arena_(arena), names_(model.proto()) {}
 
   absl::Status Rewrite(CodedWeight& coded) {
     const CandidateWeight& weight = coded.weight;
@@ -116,9 +117,9 @@ class Rewriter {
     std::vector<int64_t> dims;
     if (coded.axis.has_value()) dims.push_back(static_cast<int64_t>(coded.parameters.size()));
     const std::vector<float> scales = Scales(coded);
-    MP_ASSIGN_OR_RETURN(const std::string scale,
-                        AddConstant(coded, "_scale", DataType::kFloat, dims,
-                                    std::as_bytes(std::span(scales))));
+    MP_ASSIGN_OR_RETURN(
+        const std::string scale,
+        AddConstant(coded, "_scale", DataType::kFloat, dims, std::as_bytes(std::span(scales))));
     onnx::NodeProto& node =
         AddNode(weight.graph, "DequantizeLinear", {codes_name_, scale}, weight.name);
     if (has_zero_points_) {
@@ -141,22 +142,22 @@ class Rewriter {
   }
 
   absl::Status DequantizeRows(const CodedWeight& coded, const std::vector<Use>& gathers) {
-    // Rows of the table stay rows of the scales, so that gathered scales broadcast over gathered codes.
+    // Rows of the table stay rows of the scales, so that gathered scales broadcast over gathered
+    // codes.
     std::vector<int64_t> dims(coded.dims.size(), 1);
     dims[0] = coded.dims[0];
     const std::vector<float> scales = Scales(coded);
-    MP_ASSIGN_OR_RETURN(const std::string scale,
-                        AddConstant(coded, "_row_scale", DataType::kFloat, dims,
-                                    std::as_bytes(std::span(scales))));
+    MP_ASSIGN_OR_RETURN(
+        const std::string scale,
+        AddConstant(coded, "_row_scale", DataType::kFloat, dims, std::as_bytes(std::span(scales))));
     std::string zero_point;
     if (has_zero_points_) {
       std::vector<float> values;
       for (const AffineParameters& p : coded.parameters) {
         values.push_back(static_cast<float>(p.zero_point));
       }
-      MP_ASSIGN_OR_RETURN(zero_point,
-                          AddConstant(coded, "_row_zero_point", DataType::kFloat, dims,
-                                      std::as_bytes(std::span(values))));
+      MP_ASSIGN_OR_RETURN(zero_point, AddConstant(coded, "_row_zero_point", DataType::kFloat, dims,
+                                                  std::as_bytes(std::span(values))));
     }
     for (const Use& use : gathers) {
       const std::string output = use.node->output(0);
@@ -166,8 +167,7 @@ class Rewriter {
       std::string values = names_.Make(output + "_values");
       use.node->set_input(0, codes_name_);
       use.node->set_output(0, rows);
-      onnx::AttributeProto& to =
-          *AddNode(use.graph, "Cast", {rows}, values).add_attribute();
+      onnx::AttributeProto& to = *AddNode(use.graph, "Cast", {rows}, values).add_attribute();
       to.set_name("to");
       to.set_type(onnx::AttributeProto::INT);
       to.set_i(onnx::TensorProto::FLOAT);

@@ -28,22 +28,23 @@ struct CodedWeight {
 // Sets dims, layout and axis from the weight; a skip if scales per channel make no sense for it.
 std::optional<v1::Skip> ChooseLayout(bool per_channel, CodedWeight* coded);
 
-// Rewrites the graph for all of `weights`: the tensor becomes "<name>_quantized", and its readers get
+// Rewrites the graph for all of `weights`: the tensor becomes "<name>_quantized", and its readers
+// get
 //
 //   <name>_quantized, <name>_scale [, <name>_zero_point] -> DequantizeLinear -> <name>
 //
-// but a Gather along the channel axis gathers codes and scales first and dequantizes only the rows it took (the runtime
-// would expand the whole table at every call):
+// but a Gather along the channel axis gathers codes and scales first and dequantizes only the rows
+// it took (the runtime would expand the whole table at every call):
 //
 //   Gather(codes) -> Cast -> [Sub Gather(zero points) ->] Mul Gather(scales)
 //
-// Zero points are left out where all are 0 and the type is int8. Needs opset 13 for weights with an axis, else 10.
-// Afterwards pointers into the model are invalid.
+// Zero points are left out where all are 0 and the type is int8. Needs opset 13 for weights with an
+// axis, else 10. Afterwards pointers into the model are invalid.
 absl::Status ReplaceByCodes(Model& model, WeightArena& arena, std::vector<CodedWeight> weights);
 
-// Raises the opset to 13, which a DequantizeLinear per channel needs, if it is older; the note says so. Where the
-// converter cannot do that and the opset is at least 10, the model stays as it is and `*per_channel` becomes false.
-// OPSET_UNSUPPORTED otherwise.
+// Raises the opset to 13, which a DequantizeLinear per channel needs, if it is older; the note says
+// so. Where the converter cannot do that and the opset is at least 10, the model stays as it is and
+// `*per_channel` becomes false. OPSET_UNSUPPORTED otherwise.
 absl::Status PrepareOpset(Model& model, bool* per_channel,
                           google::protobuf::RepeatedPtrField<std::string>* notes);
 

@@ -14,7 +14,8 @@ namespace modelpress {
 namespace {
 
 constexpr size_t kBins = 2048;
-// Parts of the tensor with a histogram of their own: their sums are added in order, so threads change nothing.
+// Parts of the tensor with a histogram of their own: their sums are added in order, so threads
+// change nothing.
 constexpr uint64_t kParts = 16;
 constexpr uint64_t kStep = 256 * 1024;
 
@@ -43,8 +44,8 @@ absl::StatusOr<float> ChooseDeadZone(std::span<const std::byte> values, const Ch
       float value;
       std::memcpy(&value, values.data() + i * sizeof(value), sizeof(value));
       const float scale = parameters[i / layout.inner % layout.channels].scale;
-      const double error = static_cast<double>(value) -
-                           static_cast<double>(scale) * std::nearbyintf(value / scale);
+      const double error =
+          static_cast<double>(value) - static_cast<double>(scale) * std::nearbyintf(value / scale);
       // Bin b holds magnitudes in (b width, (b + 1) width], the first one also 0.
       const double position = std::ceil(std::fabs(value) / width) - 1;
       const auto bin = static_cast<size_t>(std::clamp(position, 0.0, kBins - 1.0));

@@ -1,4 +1,5 @@
-// float32 to float16 by their bits (IEEE 754-2019, section 3.4): 1 sign, 8 or 5 exponent, 23 or 10 fraction bits.
+// float32 to float16 by their bits (IEEE 754-2019, section 3.4): 1 sign, 8 or 5 exponent, 23 or 10
+// fraction bits.
 #include "core/quant/float16.h"
 
 #include <algorithm>
@@ -24,9 +25,11 @@ uint16_t FloatToHalf(float value) {
   // From 65520 = 65504 + half a step on everything rounds to infinity.
   if (magnitude >= 0x477ff000) return sign | 0x7c00;
   if (magnitude < (113u << 23)) {
-    // Subnormal result: units of 2^-24, rounded by the addition to a number whose last bit is worth that.
+    // Subnormal result: units of 2^-24, rounded by the addition to a number whose last bit is worth
+    // that.
     const float sum = std::bit_cast<float>(magnitude) + 0.5f;
-    return sign | static_cast<uint16_t>(std::bit_cast<uint32_t>(sum) - std::bit_cast<uint32_t>(0.5f));
+    return sign |
+           static_cast<uint16_t>(std::bit_cast<uint32_t>(sum) - std::bit_cast<uint32_t>(0.5f));
   }
   // Half of the last place that stays, a hair less if that place is even: ties go to even.
   const uint32_t rounded = magnitude - kBiasDifference + 0xfff + ((magnitude >> 13) & 1);

@@ -18,14 +18,15 @@ uint16_t FloatToHalf(float value);
 float HalfToFloat(uint16_t half);
 
 struct HalfConversion {
-  // Values moved to +-kHalfMax, and those other than 0 moved to +-kHalfMin (0 in their place might become a division by
-  // zero).
+  // Values moved to +-kHalfMax, and those other than 0 moved to +-kHalfMin (0 in their place might
+  // become a division by zero).
   uint64_t clamped_large = 0;
   uint64_t clamped_small = 0;
   ErrorSums sums;
 };
 
-// `floats` holds 4 n bytes, `halves` room for 2 n. Infinities and NaN are kept and left out of the sums.
+// `floats` holds 4 n bytes, `halves` room for 2 n. Infinities and NaN are kept and left out of the
+// sums.
 HalfConversion ConvertToHalf(std::span<const std::byte> floats, std::span<std::byte> halves);
 
 }  // namespace modelpress

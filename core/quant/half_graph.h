@@ -1,4 +1,5 @@
-// A float32 graph to float16: which nodes change, where Casts go, and the types of everything in between.
+// A float32 graph to float16: which nodes change, where Casts go, and the types of everything in
+// between.
 #pragma once
 
 #include <functional>
@@ -28,11 +29,12 @@ struct HalfGraph {
   int casts = 0;
 };
 
-// A node changes if its schema admits float16 for its float inputs and outputs; parameters that are float32 by schema
-// (Resize's scales) keep their type. Float stay: operators without float16 in their schema or without a way to run it
-// in the runtime (a small table), arithmetic that ends in integers (float16 counts exactly to 2048 only), and what
-// `keep_float` says. Between the two kinds stand Casts, one for each value and graph. If, Loop and Scan change with their
-// bodies. Pointers into the model become invalid. Errors: cancellation, SCRATCH_FULL, MODEL_MALFORMED.
+// A node changes if its schema admits float16 for its float inputs and outputs; parameters that are
+// float32 by schema (Resize's scales) keep their type. Float stay: operators without float16 in
+// their schema or without a way to run it in the runtime (a small table), arithmetic that ends in
+// integers (float16 counts exactly to 2048 only), and what `keep_float` says. Between the two kinds
+// stand Casts, one for each value and graph. If, Loop and Scan change with their bodies. Pointers
+// into the model become invalid. Errors: cancellation, SCRATCH_FULL, MODEL_MALFORMED.
 absl::StatusOr<HalfGraph> ConvertGraphToHalf(Model& model, const HalfOptions& options,
                                              WeightArena& arena, const JobContext& context,
                                              const ByteProgress& progress);

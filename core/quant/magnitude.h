@@ -1,6 +1,7 @@
 // Setting the smallest weights to zero: finding the cut and applying it.
 //
-// Magnitudes are compared by the bits of |x|, which order like the numbers (IEEE 754). Results do not depend on threads.
+// Magnitudes are compared by the bits of |x|, which order like the numbers (IEEE 754). Results do
+// not depend on threads.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +16,8 @@
 
 namespace modelpress {
 
-// Values whose bits of |x| are below `bits` become 0, and so do the first `ties` (in index order) that equal it.
+// Values whose bits of |x| are below `bits` become 0, and so do the first `ties` (in index order)
+// that equal it.
 struct MagnitudeCut {
   uint32_t bits = 0;
   uint64_t ties = 0;
@@ -27,8 +29,9 @@ struct MagnitudeCut {
 // The cut for |x| <= threshold (>= 0, finite), rounded to the nearest float.
 MagnitudeCut CutAt(double threshold);
 
-// The cut that makes exactly `zeros` values of all tensors together 0: radix selection, three passes over the values and
-// a few KiB of memory per thread. `zeros` is at most the number of values. Values must be finite. Errors: cancellation.
+// The cut that makes exactly `zeros` values of all tensors together 0: radix selection, three
+// passes over the values and a few KiB of memory per thread. `zeros` is at most the number of
+// values. Values must be finite. Errors: cancellation.
 absl::StatusOr<MagnitudeCut> FindCut(std::span<const std::span<const std::byte>> tensors,
                                      uint64_t zeros, const JobContext& context);
 
@@ -38,8 +41,8 @@ struct CutResult {
   ErrorSums sums;
 };
 
-// Writes the values of one tensor with the cut applied. The ties that were used are taken from `cut->ties`, so that the
-// next tensor goes on with the rest. Errors: cancellation.
+// Writes the values of one tensor with the cut applied. The ties that were used are taken from
+// `cut->ties`, so that the next tensor goes on with the rest. Errors: cancellation.
 absl::StatusOr<CutResult> ApplyCut(std::span<const std::byte> values, MagnitudeCut* cut,
                                    std::span<std::byte> result, const JobContext& context,
                                    const ByteProgress& progress);

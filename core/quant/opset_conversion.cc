@@ -23,10 +23,12 @@ Error Refusal(int64_t from, int64_t to, std::string_view why) {
   return error;
 }
 
-// Weights taken out of a skeleton: as initializers of the main graph, in the order in which they were found.
+// Weights taken out of a skeleton: as initializers of the main graph, in the order in which they
+// were found.
 class Detached {
  public:
-  // Every weight becomes an input of the main graph. Names that occur in several graphs are made unique first.
+  // Every weight becomes an input of the main graph. Names that occur in several graphs are made
+  // unique first.
   explicit Detached(onnx::ModelProto& model) {
     std::map<std::string, int> definitions;
     ForEachTensor(model, [&](const TensorSite& site) {
@@ -150,7 +152,8 @@ absl::Status ConvertDefaultDomain(Model& model, int64_t target) {
   graph.mutable_input()->DeleteSubrange(own_inputs, graph.input_size() - own_inputs);
   for (const onnx::TensorProto& tensor : weights.tensors()) *graph.add_initializer() = tensor;
 
-  // Of the model around the graph the converter knows little: only the graph and its version are taken.
+  // Of the model around the graph the converter knows little: only the graph and its version are
+  // taken.
   onnx::ModelProto& proto = model.mutable_proto();
   std::string doc = std::move(*proto.mutable_graph()->mutable_doc_string());
   *proto.mutable_graph() = std::move(graph);

@@ -1,8 +1,10 @@
-// A whole float32 tensor to 8-bit codes: cuts the tensor into pieces for the pool, and chooses between three ways.
+// A whole float32 tensor to 8-bit codes: cuts the tensor into pieces for the pool, and chooses
+// between three ways.
 //
-//   rows     channels outermost and short: range and codes of a row while it is in the cache; memory is read once
-//   runs     long runs of one channel: a pass for the ranges, a pass for the codes
-//   columns  short runs of interleaved channels: the same two passes, over a matrix with one column for each position
+//   rows     channels outermost and short: range and codes of a row while it is in the cache;
+//   memory is read once runs     long runs of one channel: a pass for the ranges, a pass for the
+//   codes columns  short runs of interleaved channels: the same two passes, over a matrix with one
+//   column for each position
 #include "core/quant/quantize_tensor.h"
 
 #include <algorithm>
@@ -14,7 +16,8 @@ namespace {
 
 // Elements of one piece of work: 1 MiB of floats.
 constexpr uint64_t kPieceElements = 256 * 1024;
-// Rows up to this size stay in the second-level cache between their two readings (256 KiB of floats).
+// Rows up to this size stay in the second-level cache between their two readings (256 KiB of
+// floats).
 constexpr uint64_t kCachedRow = 64 * 1024;
 // Interleaved runs at least this long are worked on as runs.
 constexpr uint64_t kLongRun = 256;
@@ -90,8 +93,8 @@ absl::Status ChooseForRuns(const Job& job, QuantizedTensor* result) {
     const uint64_t begin = piece * kPieceElements;
     ForEachRun(job.layout, begin, std::min(elements, begin + kPieceElements),
                [&](uint64_t channel, uint64_t at, uint64_t count) {
-                 found[piece].emplace_back(
-                     channel, RangeOf(job.values + at, count, job.rule.symmetric));
+                 found[piece].emplace_back(channel,
+                                           RangeOf(job.values + at, count, job.rule.symmetric));
                });
   }));
   std::vector<ValueRange> ranges(job.layout.channels);
@@ -213,8 +216,13 @@ absl::StatusOr<QuantizedTensor> ChooseTensorParameters(std::span<const std::byte
                                                        const AffineRule& rule,
                                                        const JobContext& context) {
   const ByteProgress no_progress;
-  const Job job{reinterpret_cast<const float*>(values.data()), layout, rule, kNoDeadZone, nullptr,
-                context, no_progress};
+  const Job job{reinterpret_cast<const float*>(values.data()),
+                layout,
+                rule,
+                kNoDeadZone,
+                nullptr,
+                context,
+                no_progress};
   QuantizedTensor result;
   result.parameters.resize(layout.channels);
   if (layout.elements() == 0) return result;
@@ -232,13 +240,8 @@ absl::StatusOr<QuantizedTensor> QuantizeTensor(std::span<const std::byte> values
   if (values.size() != elements * sizeof(float) || codes.size() != elements) {
     return Error(ERROR_REASON_INTERNAL_BUG, "tensor, layout and codes disagree in size");
   }
-  const Job job{reinterpret_cast<const float*>(values.data()),
-                layout,
-                rule,
-                dead_zone,
-                reinterpret_cast<uint8_t*>(codes.data()),
-                context,
-                progress};
+  const Job job{reinterpret_cast<const float*>(values.data()), layout,  rule,    dead_zone,
+                reinterpret_cast<uint8_t*>(codes.data()),      context, progress};
   QuantizedTensor result;
   if (elements > 0 && layout.outer == 1 && layout.inner <= kCachedRow) {
     result.parameters.resize(layout.channels);

@@ -1,4 +1,5 @@
-// A whole float32 tensor to 8-bit codes, in parallel, with one scale per channel or one for the tensor.
+// A whole float32 tensor to 8-bit codes, in parallel, with one scale per channel or one for the
+// tensor.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +15,8 @@
 
 namespace modelpress {
 
-// Where the channels of a row-major tensor lie: element (o, c, i) is at (o * channels + c) * inner + i.
+// Where the channels of a row-major tensor lie: element (o, c, i) is at (o * channels + c) * inner
+// + i.
 struct ChannelLayout {
   uint64_t outer = 1;
   uint64_t channels = 1;
@@ -22,7 +24,8 @@ struct ChannelLayout {
 
   uint64_t elements() const { return outer * channels * inner; }
 };
-// The layout of `dims` with channels on `axis` (0 <= axis < rank); the caller has checked that the product fits.
+// The layout of `dims` with channels on `axis` (0 <= axis < rank); the caller has checked that the
+// product fits.
 ChannelLayout LayoutOf(std::span<const int64_t> dims, size_t axis);
 // The whole tensor as one channel.
 ChannelLayout WholeTensor(uint64_t elements);
@@ -37,9 +40,10 @@ struct QuantizedTensor {
 // Called with the number of bytes of floats that are finished, from any thread.
 using ByteProgress = std::function<void(uint64_t bytes)>;
 
-// Work is cut into pieces of about 1 MiB whose borders depend on the layout alone, so that codes, scales and sums are the
-// same for any number of threads. Where channels are rows that fit in the cache, memory is read once. `values` holds
-// layout.elements() floats at any alignment, `codes` as many bytes. Errors: only cancellation.
+// Work is cut into pieces of about 1 MiB whose borders depend on the layout alone, so that codes,
+// scales and sums are the same for any number of threads. Where channels are rows that fit in the
+// cache, memory is read once. `values` holds layout.elements() floats at any alignment, `codes` as
+// many bytes. Errors: only cancellation.
 absl::StatusOr<QuantizedTensor> QuantizeTensor(std::span<const std::byte> values,
                                                const ChannelLayout& layout, const AffineRule& rule,
                                                float dead_zone, std::span<std::byte> codes,

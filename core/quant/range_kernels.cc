@@ -1,7 +1,8 @@
 // SIMD kernels: the range of values of rows and of columns of float32 numbers.
 //
-// The bits of |x| order like the numbers themselves (IEEE 754: exponent above mantissa), with infinity and NaN above all
-// finite ones; so one integer maximum gives both max |x| and whether everything is finite.
+// The bits of |x| order like the numbers themselves (IEEE 754: exponent above mantissa), with
+// infinity and NaN above all finite ones; so one integer maximum gives both max |x| and whether
+// everything is finite.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/quant/range_kernels.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
@@ -56,8 +57,8 @@ uint32_t SignedExtremes(const float* values, size_t count, float* low, float* hi
   size_t i = 0;
   for (; i < count; i += lanes) {
     // LoadN fills with 0, which every range holds.
-    const auto x = i + lanes <= count ? hn::LoadU(d, values + i)
-                                      : hn::LoadN(d, values + i, count - i);
+    const auto x =
+        i + lanes <= count ? hn::LoadU(d, values + i) : hn::LoadN(d, values + i, count - i);
     min = hn::Min(min, x);
     max = hn::Max(max, x);
     bits = hn::Max(bits, AbsoluteBits(x));
@@ -67,7 +68,8 @@ uint32_t SignedExtremes(const float* values, size_t count, float* low, float* hi
   return static_cast<uint32_t>(hn::ReduceMax(di, bits));
 }
 
-// Raises max[i] to |x| of `kRows` rows at `p`, in one register of columns. `load` and `store` see whole or partial ones.
+// Raises max[i] to |x| of `kRows` rows at `p`, in one register of columns. `load` and `store` see
+// whole or partial ones.
 template <size_t kRows, typename Load, typename Store>
 HWY_INLINE void RaiseMax(const float* p, size_t stride, float* max, const Load& load,
                          const Store& store) {

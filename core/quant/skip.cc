@@ -7,20 +7,34 @@ namespace modelpress {
 
 std::string_view SkipReasonName(SkipReason reason) {
   switch (reason) {
-    case SkipReason::kTooSmall: return "too_small";
-    case SkipReason::kNotFloat: return "not_float";
-    case SkipReason::kExcluded: return "excluded";
-    case SkipReason::kNotFinite: return "not_finite";
-    case SkipReason::kAlreadyQuantized: return "already_quantized";
-    case SkipReason::kNoChannelAxis: return "no_channel_axis";
-    case SkipReason::kUsedAsShape: return "used_as_shape";
-    case SkipReason::kGraphOutput: return "graph_output";
-    case SkipReason::kOverridable: return "overridable";
-    case SkipReason::kOperatorNeedsFloat: return "operator_needs_float";
-    case SkipReason::kInsideFunction: return "inside_function";
-    case SkipReason::kConstantTensor: return "constant_tensor";
-    case SkipReason::kNoProducer: return "no_producer";
-    case SkipReason::kSharedProducer: return "shared_producer";
+    case SkipReason::kTooSmall:
+      return "too_small";
+    case SkipReason::kNotFloat:
+      return "not_float";
+    case SkipReason::kExcluded:
+      return "excluded";
+    case SkipReason::kNotFinite:
+      return "not_finite";
+    case SkipReason::kAlreadyQuantized:
+      return "already_quantized";
+    case SkipReason::kNoChannelAxis:
+      return "no_channel_axis";
+    case SkipReason::kUsedAsShape:
+      return "used_as_shape";
+    case SkipReason::kGraphOutput:
+      return "graph_output";
+    case SkipReason::kOverridable:
+      return "overridable";
+    case SkipReason::kOperatorNeedsFloat:
+      return "operator_needs_float";
+    case SkipReason::kInsideFunction:
+      return "inside_function";
+    case SkipReason::kConstantTensor:
+      return "constant_tensor";
+    case SkipReason::kNoProducer:
+      return "no_producer";
+    case SkipReason::kSharedProducer:
+      return "shared_producer";
   }
   return "unknown";
 }

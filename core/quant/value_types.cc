@@ -100,7 +100,8 @@ DataType ValueTypes::OutputType(const onnx::GraphProto& graph, const onnx::NodeP
     const bool integer = FindAttribute(node, "value_int") || FindAttribute(node, "value_ints");
     return integer ? DataType::kInt64 : DataType::kString;
   }
-  if (op == "RandomNormal" || op == "RandomUniform") return attribute_type("dtype", DataType::kFloat);
+  if (op == "RandomNormal" || op == "RandomUniform")
+    return attribute_type("dtype", DataType::kFloat);
   if (op == "Multinomial") return attribute_type("dtype", DataType::kInt32);
   if (op == "RandomNormalLike" || op == "RandomUniformLike" || op == "EyeLike" ||
       op == "Bernoulli") {
@@ -119,7 +120,7 @@ DataType ValueTypes::OutputType(const onnx::GraphProto& graph, const onnx::NodeP
   if (formal == nullptr) {
     // An operator of another domain: floats in, floats out, unless the model says otherwise.
     return schema == nullptr && input_type(0) == DataType::kFloat ? DataType::kFloat
-                                                                   : DataType::kUndefined;
+                                                                  : DataType::kUndefined;
   }
   for (int input = 0; input < node.input_size(); ++input) {
     const auto* from = FormalInput(*schema, input);

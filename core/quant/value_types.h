@@ -11,9 +11,11 @@
 
 namespace modelpress {
 
-// The schema of a node's operator in the model's version of its domain; null if libonnx does not know it.
+// The schema of a node's operator in the model's version of its domain; null if libonnx does not
+// know it.
 const onnx::OpSchema* SchemaOf(const onnx::ModelProto& model, const onnx::NodeProto& node);
-// The formal parameter behind input or output `i` (the last one repeats where it is variadic); null if there is none.
+// The formal parameter behind input or output `i` (the last one repeats where it is variadic); null
+// if there is none.
 const onnx::OpSchema::FormalParameter* FormalInput(const onnx::OpSchema& schema, int i);
 const onnx::OpSchema::FormalParameter* FormalOutput(const onnx::OpSchema& schema, int i);
 
@@ -22,7 +24,8 @@ class ValueTypes {
   // Shapes play no role, so that this works where shape inference fails. O(nodes).
   ValueTypes(onnx::ModelProto& model, const GraphIndex& index);
 
-  // The type of a tensor value as seen from `scope`; kUndefined for other values and where it is not known.
+  // The type of a tensor value as seen from `scope`; kUndefined for other values and where it is
+  // not known.
   DataType Find(const onnx::GraphProto& scope, const std::string& name) const;
 
  private:

@@ -78,8 +78,7 @@ std::optional<v1::Skip> Refuse(const CandidateWeight& weight, const GraphIndex& 
   if (index.IsGraphOutput(*weight.graph, weight.name)) {
     return skip(SkipReason::kGraphOutput, "the tensor is itself an output of the graph");
   }
-  if (weight.constant == nullptr &&
-      index.Constant(*weight.graph, weight.name) != weight.tensor) {
+  if (weight.constant == nullptr && index.Constant(*weight.graph, weight.name) != weight.tensor) {
     return skip(SkipReason::kOverridable,
                 "also an input of the graph: callers may replace it; remove that input");
   }
@@ -224,9 +223,10 @@ void SeparateInitializersFromInputs(Model& model) {
   absl::flat_hash_set<std::string> initializers;
   for (const auto& tensor : graph.initializer()) initializers.insert(tensor.name());
   auto& inputs = *graph.mutable_input();
-  inputs.erase(std::remove_if(inputs.begin(), inputs.end(),
-                              [&](const auto& input) { return initializers.contains(input.name()); }),
-               inputs.end());
+  inputs.erase(
+      std::remove_if(inputs.begin(), inputs.end(),
+                     [&](const auto& input) { return initializers.contains(input.name()); }),
+      inputs.end());
   model.mutable_proto().set_ir_version(4);
 }
 

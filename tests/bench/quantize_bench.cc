@@ -2,7 +2,8 @@
 //
 //   quantize_bench [MiB of floats, default 512]
 //
-// Each figure is the median of five runs; memcpy and kernels take turns, so that both see the same machine.
+// Each figure is the median of five runs; memcpy and kernels take turns, so that both see the same
+// machine.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -84,7 +85,8 @@ int Main(size_t mebibytes) {
     }
     const double gigabytes = used * sizeof(float) / 1e9;
     std::printf("%-38s %6.2f GB/s  memcpy %6.2f GB/s  ratio %.2f\n", c.name,
-                gigabytes / Median(runs), gigabytes / Median(copies), Median(copies) / Median(runs));
+                gigabytes / Median(runs), gigabytes / Median(copies),
+                Median(copies) / Median(runs));
   }
   return 0;
 }

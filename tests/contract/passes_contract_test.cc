@@ -1,4 +1,5 @@
-// What every pass promises (core/passes/pass.h), held against every pass of the registry through its own examples.
+// What every pass promises (core/passes/pass.h), held against every pass of the registry through
+// its own examples.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -55,7 +56,8 @@ Outcome RunPass(const Pass& pass, const PassStep& step, Model* model, TestJob* j
   return outcome;
 }
 
-// Values for every declared input; extents of examples are fixed, and their integer inputs index tables of at least 3.
+// Values for every declared input; extents of examples are fixed, and their integer inputs index
+// tables of at least 3.
 TensorMap MakeInputs(const Model& model) {
   std::mt19937 random(1);
   std::normal_distribution<float> normal;

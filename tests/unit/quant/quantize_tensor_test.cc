@@ -1,5 +1,5 @@
-// Codes and scales against the formula in plain double code, and the promises about threads, alignment and instruction
-// sets.
+// Codes and scales against the formula in plain double code, and the promises about threads,
+// alignment and instruction sets.
 #include "core/quant/quantize_tensor.h"
 
 #include <algorithm>
@@ -49,7 +49,8 @@ Coded Encode(std::span<const float> values, const ChannelLayout& layout, const A
   return coded;
 }
 
-// ONNX Runtime's rule, written once more in the plainest way: range in double, scale cast to float, float division.
+// ONNX Runtime's rule, written once more in the plainest way: range in double, scale cast to float,
+// float division.
 struct Expected {
   std::vector<AffineParameters> parameters;
   std::vector<uint8_t> codes;
@@ -77,8 +78,8 @@ Expected Reference(std::span<const float> values, const ChannelLayout& layout,
     if (rule.symmetric) high = std::max(high, -low), low = -high;
     const double exact = (high - low) / (qmax - qmin);
     float scale = static_cast<float>(exact);
-    double zero = rule.symmetric ? std::nearbyint((qmin + qmax) / 2)
-                                 : std::nearbyint(qmin - low / exact);
+    double zero =
+        rule.symmetric ? std::nearbyint((qmin + qmax) / 2) : std::nearbyint(qmin - low / exact);
     if (exact < FLT_MIN) scale = 1, zero = 0;
     expected.parameters.push_back({scale, static_cast<int32_t>(zero)});
     for (const size_t place : places) {
@@ -145,11 +146,12 @@ TEST(QuantizeTensorTest, FindsWhatIsNotFiniteAnywhere) {
   }
 }
 
-// Shapes that reach every path: cached rows, long rows, interleaved long runs, columns, partial blocks, many pieces.
+// Shapes that reach every path: cached rows, long rows, interleaved long runs, columns, partial
+// blocks, many pieces.
 const ChannelLayout kLayouts[] = {
-    {1, 1, 1},     {1, 7, 9},       {1, 5, 1024}, {1, 2, 70000}, {1, 1, 600000},
-    {3, 5, 300},   {2, 3, 5},       {40, 16, 1},  {1000, 33, 1}, {300, 2000, 1},
-    {7, 3, 255},   {5, 4, 256},     {1, 4096, 1}, {2, 300, 1000}, {9000, 31, 2},
+    {1, 1, 1},   {1, 7, 9},   {1, 5, 1024}, {1, 2, 70000},  {1, 1, 600000},
+    {3, 5, 300}, {2, 3, 5},   {40, 16, 1},  {1000, 33, 1},  {300, 2000, 1},
+    {7, 3, 255}, {5, 4, 256}, {1, 4096, 1}, {2, 300, 1000}, {9000, 31, 2},
 };
 
 std::vector<float> Generate(const ChannelLayout& layout, std::mt19937& random) {
@@ -175,9 +177,8 @@ TEST(QuantizeTensorTest, EqualsTheFormulaOnEveryInstructionSet) {
       const Expected expected = Reference(values, layout, rule);
       std::optional<ErrorSums> first;
       for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
-        SCOPED_TRACE(::testing::Message()
-                     << hwy::TargetName(target) << " layout " << layout.outer << " x "
-                     << layout.channels << " x " << layout.inner);
+        SCOPED_TRACE(::testing::Message() << hwy::TargetName(target) << " layout " << layout.outer
+                                          << " x " << layout.channels << " x " << layout.inner);
         hwy::SetSupportedTargetsForTest(target);
         const Coded coded = Encode(values, layout, rule);
         hwy::SetSupportedTargetsForTest(0);

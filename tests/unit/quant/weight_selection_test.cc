@@ -1,0 +1,151 @@
+// Which constants count as weights, where they may hide, and why others are left alone.
+#include "core/quant/weight_selection.h"
+
+#include <map>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/model_builder.h"
+
+namespace modelpress {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::Pair;
+
+TEST(GlobTest, Table) {
+  const struct {
+    std::string_view pattern, text;
+    bool matches;
+  } kCases[] = {
+      {"*", "", true},
+      {"", "", true},
+      {"", "a", false},
+      {"conv*", "conv1.w", true},
+      {"conv*", "xconv", false},
+      {"*.w", "a.b.w", true},
+      {"a?c", "abc", true},
+      {"a?c", "ac", false},
+      {"[a-c]x", "bx", true},
+      {"[!a-c]x", "bx", false},
+      {"[!a-c]x", "dx", true},
+      {"[", "[", true},
+      {"a**b", "ab", true},
+      {"*a*b*", "xxaxxbxx", true},
+      {"*a*b", "xxaxxbxx", false},
+  };
+  for (const auto& c : kCases) EXPECT_EQ(GlobMatches(c.pattern, c.text), c.matches) << c.pattern;
+}
+
+TEST(GlobTest, ManyStarsDoNotExplode) {
+  std::string pattern;
+  for (int i = 0; i < 200; ++i) pattern += "*a";
+  EXPECT_FALSE(GlobMatches(pattern + "b", std::string(2000, 'a')));
+}
+
+// Axis of the weight `w` in a graph with one node; -1 for none, -2 if it is no weight.
+int AxisOf(std::string_view node, std::initializer_list<int64_t> dims) {
+  const std::string text = std::string(R"(<ir_version: 8, opset_import: ["" : 13]>
+      g (float[a, b, c] x, float[a, b, c] h, int64[n] i) => (float[k, l, m] y) { y = )") +
+                           std::string(node) + " }";
+  onnx::ModelProto proto = testing::ParseProto(text);
+  onnx::TensorProto& tensor = *proto.mutable_graph()->add_initializer();
+  tensor.set_name("w");
+  size_t count = 1;
+  for (const int64_t extent : dims) {
+    tensor.add_dims(extent);
+    count *= extent;
+  }
+  tensor.set_data_type(onnx::TensorProto::FLOAT);
+  tensor.set_raw_data(std::string(count * 4, '\0'));
+  auto model = testing::ReadModel(proto);
+  EXPECT_TRUE(model.ok()) << model.status();
+  const GraphIndex index(model->mutable_proto());
+  v1::WeightSelection selection;
+  selection.set_min_elements(1);
+  auto found = SelectWeights(*model, index, selection);
+  EXPECT_TRUE(found.ok());
+  if (found->weights.empty()) return -2;
+  return found->weights[0].channel_axis.has_value()
+             ? static_cast<int>(*found->weights[0].channel_axis)
+             : -1;
+}
+
+TEST(SelectWeightsTest, ChannelAxisByOperator) {
+  EXPECT_EQ(AxisOf("Conv(x, w)", {4, 3, 2, 2}), 0);
+  EXPECT_EQ(AxisOf("ConvTranspose(x, w)", {4, 3, 2, 2}), 1);
+  EXPECT_EQ(AxisOf("Gemm(x, w)", {4, 3}), 1);
+  EXPECT_EQ(AxisOf("Gemm <transB = 1> (x, w)", {4, 3}), 0);
+  EXPECT_EQ(AxisOf("Gemm(w, x)", {4, 3}), 0);
+  EXPECT_EQ(AxisOf("MatMul(x, w)", {4, 3}), 1);
+  EXPECT_EQ(AxisOf("MatMul(x, w)", {2, 4, 3}), 2);
+  EXPECT_EQ(AxisOf("MatMul(w, x)", {2, 4, 3}), 1);
+  EXPECT_EQ(AxisOf("MatMul(x, w)", {4}), -1);
+  EXPECT_EQ(AxisOf("Gather(w, i)", {4, 3}), 0);
+  EXPECT_EQ(AxisOf("Gather <axis = -1> (w, i)", {4, 3}), 1);
+  EXPECT_EQ(AxisOf("Add(x, w)", {4, 3}), -2);
+  EXPECT_EQ(AxisOf("Conv(x, h, w)", {4}), -2);
+}
+
+TEST(SelectWeightsTest, FindsHiddenWeightsAndNamesEveryReason) {
+  Model model = testing::ModelFromText(R"(<ir_version: 8, opset_import: ["" : 13]>
+      g (bool c, float[2, 2] x) => (float[2, 2] y, float[2, 2] out)
+      <float[2, 2] outer = {1, 2, 3, 4}, float[2, 2] unread = {1, 2, 3, 4},
+       float[2, 2] out = {1, 2, 3, 4}, float[2, 2] bias = {1, 2, 3, 4}, float[1, 2] small = {1, 2},
+       float[2, 2] frozen = {1, 2, 3, 4}, double[2, 2] wide = {1, 2, 3, 4}>
+      { y = If (c) <
+          then_branch = t () => (float[2, 2] a) {
+            inner = Constant <value = float[2, 2] {1, 2, 3, 4}> ()
+            m = MatMul(x, inner)
+            a = MatMul(m, outer)
+          },
+          else_branch = e () => (float[2, 2] b) {
+            m1 = MatMul(x, outer)
+            m2 = MatMul(m1, out)
+            m3 = MatMul(m2, frozen)
+            b = Add(m3, bias)
+          }>
+        s = MatMul(small, x)
+        d = Cast <to = 11> (x)
+        w = MatMul(d, wide) })");
+  const GraphIndex index(model.mutable_proto());
+  v1::WeightSelection selection;
+  selection.set_min_elements(3);
+  selection.add_exclude("fro*");
+  const auto found = SelectWeights(model, index, selection);
+  ASSERT_TRUE(found.ok()) << found.status();
+  std::map<std::string, size_t> weights;
+  for (const CandidateWeight& weight : found->weights) weights[weight.name] = weight.uses.size();
+  EXPECT_THAT(weights, ElementsAre(Pair("inner", 1), Pair("outer", 2)));
+  std::map<std::string, std::string> skips;
+  for (const auto& skip : found->skips) skips[skip.tensor()] = skip.reason();
+  EXPECT_THAT(skips, ElementsAre(Pair("bias", "excluded"), Pair("frozen", "excluded"),
+                                 Pair("out", "graph_output"), Pair("small", "too_small"),
+                                 Pair("wide", "not_float")));
+}
+
+TEST(SelectWeightsTest, OldModelsDeclareInitializersAsInputs) {
+  for (const int ir_version : {3, 8}) {
+    Model model = testing::ModelFromText(R"(<ir_version: 8, opset_import: ["" : 9]>
+        g (float[2, 2] x, float[2, 2] w) => (float[2, 2] y) { y = MatMul(x, w) })");
+    onnx::TensorProto& tensor = *model.mutable_proto().mutable_graph()->add_initializer();
+    tensor.set_name("w");
+    const int64_t dims[] = {2, 2};
+    const std::vector<std::byte> bytes(16);
+    ASSERT_TRUE(model.SetInline(&tensor, DataType::kFloat, dims, bytes).ok());
+    model.mutable_proto().set_ir_version(ir_version);
+    SeparateInitializersFromInputs(model);
+    const GraphIndex index(model.mutable_proto());
+    v1::WeightSelection selection;
+    selection.set_min_elements(1);
+    const auto found = SelectWeights(model, index, selection);
+    ASSERT_TRUE(found.ok());
+    // From version 4 on a caller may really replace it.
+    EXPECT_EQ(found->weights.size(), ir_version == 3 ? 1u : 0u);
+    EXPECT_EQ(found->skips.size(), ir_version == 3 ? 0u : 1u);
+    EXPECT_EQ(model.proto().graph().input_size(), ir_version == 3 ? 1 : 2);
+  }
+}
+
+}  // namespace
+}  // namespace modelpress
