@@ -22,7 +22,9 @@ constexpr size_t kBlocksPerSum = 256;
 
 // What a register of values is divided by, clipped to (code - zero point) and weighted with.
 struct Operands {
-  FloatVec scale, low, high, zero_point, weight;
+  FloatVec scale, low, high;
+  hn::Vec<hn::RebindToUnsigned<FloatTag>> zero_point;
+  FloatVec weight;
 };
 
 // Adds the 16 virtual lanes to `total`, in order. Lanes come by value: accumulators whose address
@@ -41,32 +43,38 @@ HWY_NOINLINE void AddLanes(FloatVec a, FloatVec b, FloatVec c, FloatVec e, doubl
 
 // One register of values: codes are stored, squares added. The sums are in units of the scale: no
 // square overflows.
-template <typename Code, bool kDeadZone, bool kWeighted>
-HWY_INLINE void QuantizeVector(FloatVec x, const Operands& by, FloatVec dead_zone, Code* codes,
+template <bool kDeadZone, bool kWeighted>
+HWY_INLINE void QuantizeVector(FloatVec x, const Operands& by, FloatVec dead_zone, uint8_t* codes,
                                FloatVec& signal, FloatVec& noise) {
   const FloatTag d;
-  const hn::RebindToSigned<FloatTag> di;
-  const hn::Rebind<Code, FloatTag> dc;
+  const hn::RebindToUnsigned<FloatTag> du;
+  const hn::Rebind<uint8_t, FloatTag> d8;
   auto value = hn::Div(x, by.scale);
-  auto rounded = hn::NearestInt(hn::Min(hn::Max(value, by.low), by.high));
+  // Between 2^23 and 2^24 floats are the integers: adding 1.5 * 2^23 rounds half to even, and the
+  // sum's low byte is the two's complement of the integer. Cheaper than a conversion to int and
+  // back.
+  const auto shift = hn::Set(d, 12582912.0f);
+  auto shifted = hn::Add(hn::Min(hn::Max(value, by.low), by.high), shift);
   if constexpr (kDeadZone) {
-    rounded = hn::IfThenZeroElse(hn::RebindMask(di, hn::Le(hn::Abs(x), dead_zone)), rounded);
+    shifted = hn::IfThenElse(hn::Le(hn::Abs(x), dead_zone), shift, shifted);
   }
-  auto error = hn::Sub(value, hn::ConvertTo(d, rounded));
+  auto error = hn::Sub(value, hn::Sub(shifted, shift));
   if constexpr (kWeighted) {
     error = hn::Mul(error, by.weight);
     value = hn::Mul(value, by.weight);
   }
   signal = hn::Add(signal, hn::Mul(value, value));
   noise = hn::Add(noise, hn::Mul(error, error));
-  hn::StoreU(hn::DemoteTo(dc, hn::Add(rounded, hn::ConvertTo(di, by.zero_point))), dc, codes);
+  // The integer is within the limits of the code, so that its low byte is the code.
+  const auto code = hn::TruncateTo(d8, hn::Add(hn::BitCast(du, shifted), by.zero_point));
+  hn::StoreU(code, d8, codes);
 }
 
 // A row-major matrix. at(column) gives the operands of the register that starts there; `rest` holds
 // those of the last, partial block of each row, which is padded with zeros: they add nothing to
 // either sum.
-template <typename Code, bool kDeadZone, bool kWeighted, typename At, typename AtRest>
-HWY_INLINE ErrorSums Quantize(const float* matrix, size_t rows, size_t columns, Code* codes,
+template <bool kDeadZone, bool kWeighted, typename At, typename AtRest>
+HWY_INLINE ErrorSums Quantize(const float* matrix, size_t rows, size_t columns, uint8_t* codes,
                               float dead_zone_limit, const At& at, const AtRest& at_rest) {
   const FloatTag d;
   const size_t lanes = hn::Lanes(d);
@@ -79,12 +87,12 @@ HWY_INLINE ErrorSums Quantize(const float* matrix, size_t rows, size_t columns, 
   auto s0 = zero, s1 = zero, s2 = zero, s3 = zero;
   auto e0 = zero, e1 = zero, e2 = zero, e3 = zero;
   size_t blocks = 0;
-  const auto block = [&](const float* x, Code* c, size_t column, const auto& operands) HWY_ATTR
+  const auto block = [&](const float* x, uint8_t* c, size_t column, const auto& operands) HWY_ATTR
       __attribute__((always_inline)) {
         const auto step = [&](size_t i, FloatVec& signal, FloatVec& noise) HWY_ATTR
             __attribute__((always_inline)) {
-              QuantizeVector<Code, kDeadZone, kWeighted>(hn::LoadU(d, x + i), operands(column + i),
-                                                         dead_zone, c + i, signal, noise);
+              QuantizeVector<kDeadZone, kWeighted>(hn::LoadU(d, x + i), operands(column + i),
+                                                   dead_zone, c + i, signal, noise);
             };
         step(0, s0, e0);
         if (lanes < 16) step(lanes, s1, e1);
@@ -101,11 +109,11 @@ HWY_INLINE ErrorSums Quantize(const float* matrix, size_t rows, size_t columns, 
       };
   for (size_t row = 0; row < rows; ++row) {
     const float* x = matrix + row * columns;
-    Code* c = codes + row * columns;
+    uint8_t* c = codes + row * columns;
     for (size_t i = 0; i < whole; i += kVirtualLanes) block(x + i, c + i, i, at);
     if (rest > 0) {
       float padded[kVirtualLanes] = {};
-      Code padded_codes[kVirtualLanes];
+      uint8_t padded_codes[kVirtualLanes];
       std::memcpy(padded, x + whole, rest * sizeof(float));
       block(padded, padded_codes, 0, at_rest);
       std::memcpy(c + whole, padded_codes, rest);
@@ -116,26 +124,29 @@ HWY_INLINE ErrorSums Quantize(const float* matrix, size_t rows, size_t columns, 
   return total;
 }
 
-template <typename Code, bool kDeadZone>
+template <bool kDeadZone>
 ErrorSums Row(const float* values, size_t count, CodeLimits limits,
-              const AffineParameters& parameters, float dead_zone, Code* codes) {
+              const AffineParameters& parameters, float dead_zone, uint8_t* codes) {
   const FloatTag d;
-  const Operands operands = {hn::Set(d, parameters.scale),
-                             hn::Set(d, static_cast<float>(limits.lowest - parameters.zero_point)),
-                             hn::Set(d, static_cast<float>(limits.highest - parameters.zero_point)),
-                             hn::Set(d, static_cast<float>(parameters.zero_point)), hn::Zero(d)};
+  const Operands operands = {
+      hn::Set(d, parameters.scale),
+      hn::Set(d, static_cast<float>(limits.lowest - parameters.zero_point)),
+      hn::Set(d, static_cast<float>(limits.highest - parameters.zero_point)),
+      hn::Set(hn::RebindToUnsigned<FloatTag>(), static_cast<uint32_t>(parameters.zero_point)),
+      hn::Zero(d)};
   const auto at = [operands](size_t) HWY_ATTR { return operands; };
-  return Quantize<Code, kDeadZone, false>(values, 1, count, codes, dead_zone, at, at);
+  return Quantize<kDeadZone, false>(values, 1, count, codes, dead_zone, at, at);
 }
 
-template <typename Code, bool kDeadZone>
+template <bool kDeadZone>
 ErrorSums Columns(const float* matrix, size_t rows, size_t columns, CodeLimits limits,
                   const float* scales, const float* zero_points, const float* weights,
-                  float dead_zone, Code* codes) {
+                  float dead_zone, uint8_t* codes) {
   const FloatTag d;
   // Without zero points the limits are the same for every column.
   const Operands fixed = {hn::Zero(d), hn::Set(d, static_cast<float>(limits.lowest)),
-                          hn::Set(d, static_cast<float>(limits.highest)), hn::Zero(d), hn::Zero(d)};
+                          hn::Set(d, static_cast<float>(limits.highest)),
+                          hn::Zero(hn::RebindToUnsigned<FloatTag>()), hn::Zero(d)};
   const auto without_zero_points = [fixed](const float* scale, const float* weight) {
     return [=](size_t i) HWY_ATTR {
       return Operands{hn::LoadU(FloatTag(), scale + i), fixed.low, fixed.high, fixed.zero_point,
@@ -148,7 +159,8 @@ ErrorSums Columns(const float* matrix, size_t rows, size_t columns, CodeLimits l
       const auto zero = hn::LoadU(d, zero_point + i);
       return Operands{hn::LoadU(d, scale + i),
                       hn::Sub(hn::Set(d, static_cast<float>(limits.lowest)), zero),
-                      hn::Sub(hn::Set(d, static_cast<float>(limits.highest)), zero), zero,
+                      hn::Sub(hn::Set(d, static_cast<float>(limits.highest)), zero),
+                      hn::BitCast(hn::RebindToUnsigned<FloatTag>(), hn::NearestInt(zero)),
                       hn::LoadU(d, weight + i)};
     };
   };
@@ -160,45 +172,31 @@ ErrorSums Columns(const float* matrix, size_t rows, size_t columns, CodeLimits l
   std::copy_n(scales + whole, rest, scale_rest);
   std::copy_n(weights + whole, rest, weight_rest);
   if (zero_points == nullptr) {
-    return Quantize<Code, kDeadZone, true>(matrix, rows, columns, codes, dead_zone,
-                                           without_zero_points(scales, weights),
-                                           without_zero_points(scale_rest, weight_rest));
+    return Quantize<kDeadZone, true>(matrix, rows, columns, codes, dead_zone,
+                                     without_zero_points(scales, weights),
+                                     without_zero_points(scale_rest, weight_rest));
   }
   std::copy_n(zero_points + whole, rest, zero_rest);
-  return Quantize<Code, kDeadZone, true>(matrix, rows, columns, codes, dead_zone,
-                                         lookup(scales, zero_points, weights),
-                                         lookup(scale_rest, zero_rest, weight_rest));
+  return Quantize<kDeadZone, true>(matrix, rows, columns, codes, dead_zone,
+                                   lookup(scales, zero_points, weights),
+                                   lookup(scale_rest, zero_rest, weight_rest));
 }
 
 ErrorSums RowDispatch(const float* values, size_t count, const AffineRule& rule,
                       const AffineParameters& parameters, float dead_zone, uint8_t* codes) {
   const CodeLimits limits = LimitsOf(rule);
-  auto* int8_codes = reinterpret_cast<int8_t*>(codes);
-  const bool dead = dead_zone >= 0;
-  if (rule.type == CodeType::kInt8) {
-    return dead ? Row<int8_t, true>(values, count, limits, parameters, dead_zone, int8_codes)
-                : Row<int8_t, false>(values, count, limits, parameters, dead_zone, int8_codes);
-  }
-  return dead ? Row<uint8_t, true>(values, count, limits, parameters, dead_zone, codes)
-              : Row<uint8_t, false>(values, count, limits, parameters, dead_zone, codes);
+  return dead_zone >= 0 ? Row<true>(values, count, limits, parameters, dead_zone, codes)
+                        : Row<false>(values, count, limits, parameters, dead_zone, codes);
 }
 
 ErrorSums ColumnsDispatch(const float* matrix, size_t rows, size_t columns, const AffineRule& rule,
                           const float* scales, const float* zero_points, const float* weights,
                           float dead_zone, uint8_t* codes) {
   const CodeLimits limits = LimitsOf(rule);
-  auto* int8_codes = reinterpret_cast<int8_t*>(codes);
-  const bool dead = dead_zone >= 0;
-  if (rule.type == CodeType::kInt8) {
-    return dead ? Columns<int8_t, true>(matrix, rows, columns, limits, scales, zero_points, weights,
-                                        dead_zone, int8_codes)
-                : Columns<int8_t, false>(matrix, rows, columns, limits, scales, zero_points,
-                                         weights, dead_zone, int8_codes);
-  }
-  return dead ? Columns<uint8_t, true>(matrix, rows, columns, limits, scales, zero_points, weights,
-                                       dead_zone, codes)
-              : Columns<uint8_t, false>(matrix, rows, columns, limits, scales, zero_points, weights,
-                                        dead_zone, codes);
+  return dead_zone >= 0 ? Columns<true>(matrix, rows, columns, limits, scales, zero_points, weights,
+                                        dead_zone, codes)
+                        : Columns<false>(matrix, rows, columns, limits, scales, zero_points,
+                                         weights, dead_zone, codes);
 }
 
 }  // namespace modelpress::HWY_NAMESPACE
