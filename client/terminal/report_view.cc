@@ -79,8 +79,8 @@ std::string QualitySection(const Report& report) {
   std::string text = "Quality";
   switch (judgement.data_source()) {
     case Judgement::DATA_SOURCE_CALLER:
-      absl::StrAppend(&text, " on ", FormatCount(judgement.samples()), " samples of your data",
-                      judgement.split().empty() ? "" : ", split ", Printable(judgement.split()), "\n");
+      absl::StrAppend(&text, " on ", FormatCount(judgement.samples()), " samples",
+                      judgement.split().empty() ? "" : " (" + Printable(judgement.split()) + ")", "\n");
       break;
     case Judgement::DATA_SOURCE_SYNTHETIC:
       absl::StrAppend(&text, " on ", FormatCount(judgement.samples()),

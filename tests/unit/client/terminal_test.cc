@@ -98,6 +98,7 @@ Report SmallReport() {
   report.mutable_artifact()->set_file_bytes(1000);
   Judgement& judgement = *report.mutable_judgement();
   judgement.set_samples(100);
+  judgement.set_split("test split of the caller's data");
   judgement.set_data_source(Judgement::DATA_SOURCE_CALLER);
   judgement.mutable_original()->set_accuracy(0.98);
   judgement.mutable_artifact()->set_accuracy(0.975);
@@ -117,7 +118,7 @@ Report SmallReport() {
 TEST(ReportViewTest, SaysWhatCountsAndWhatIsWorse) {
   const std::string text = RenderReport(SmallReport());
   EXPECT_THAT(text, HasSubstr("25.0 % (4.00x smaller)"));
-  EXPECT_THAT(text, HasSubstr("100 samples of your data"));
+  EXPECT_THAT(text, HasSubstr("100 samples (test split"));
   EXPECT_THAT(text, HasSubstr("-0.50 points"));
   EXPECT_THAT(text, HasSubstr("2.00x SLOWER"));
   EXPECT_LT(text.find("bad"), text.find("good")) << "the worst output comes first";
