@@ -7,7 +7,12 @@
 namespace modelpress {
 namespace {
 
-constexpr uint64_t kFileBytes = 64 << 20;
+// Each file is twice as large as the one before, within these bounds: few files (each costs a descriptor), and little left
+// over for small models.
+constexpr uint64_t kSmallestFileBytes = 256 << 10;
+constexpr uint64_t kLargestFileBytes = 64 << 20;
+// The part of what is left of the scratch folder's quota that room for later weights may take.
+constexpr uint64_t kQuotaShare = 4;
 constexpr uint64_t kAlignment = 64;
 
 }  // namespace
@@ -16,10 +21,15 @@ absl::StatusOr<WeightArena::Room> WeightArena::Allocate(uint64_t length) {
   std::lock_guard lock(mutex_);
   const uint64_t begin = (used_ + kAlignment - 1) / kAlignment * kAlignment;
   if (file_ == nullptr || begin > file_->size() || length > file_->size() - begin) {
+    uint64_t ahead = std::clamp(file_ == nullptr ? 0 : 2 * file_->size(), kSmallestFileBytes,
+                                kLargestFileBytes);
+    if (const uint64_t quota = scratch_->quota_bytes(); quota != 0) {
+      ahead = std::min(ahead, (quota - std::min(quota, scratch_->used_bytes())) / kQuotaShare);
+    }
     MP_ASSIGN_OR_RETURN(std::shared_ptr<MappedFile> file,
-                        scratch_->NewFile(std::max(kFileBytes, length)));
+                        scratch_->NewFile(std::max({ahead, length, kAlignment})));
     // A request of its own size leaves nothing over: keep filling the shared file.
-    if (length >= kFileBytes && file_ != nullptr) {
+    if (length >= ahead && file_ != nullptr) {
       return Room{file->mutable_bytes().first(length), {file, 0, length}};
     }
     file_ = std::move(file);

@@ -1,6 +1,7 @@
 // Element types, sizes, and decoding of every numeric type.
 #include <cmath>
 #include <cstring>
+#include <set>
 
 #include "core/base/status.h"
 #include "core/model/model.h"
@@ -127,7 +128,32 @@ TEST(WeightArena, SharesFilesAndAligns) {
   ASSERT_TRUE(large.ok() && third.ok());
   EXPECT_NE(large->weight.file, first->weight.file);
   EXPECT_EQ(third->weight.file, first->weight.file);
-  EXPECT_EQ(job.scratch().used_bytes(), (64 << 20) + (100 << 20));
+  EXPECT_EQ(job.scratch().used_bytes(), (256 << 10) + (100 << 20));
+}
+
+TEST(WeightArena, TakesFewFilesForManyWeights) {
+  testing::TestJob job;
+  WeightArena arena(&job.scratch());
+  std::set<const MappedFile*> files;
+  std::vector<WeightArena::Room> rooms;
+  for (int i = 0; i < 10'000; ++i) {
+    rooms.push_back(arena.Allocate(10'000).value());
+    files.insert(rooms.back().weight.file.get());
+  }
+  EXPECT_LT(files.size(), 12);
+  EXPECT_LT(job.scratch().used_bytes(), 3 * 10'000 * 10'000ull);
+}
+
+// A server gives a job the quota that its plan asked for, which for small models is far below a large file.
+TEST(WeightArena, FillsASmallQuota) {
+  testing::TestJob job(1, /*quota_bytes=*/1'000'000);
+  WeightArena arena(&job.scratch());
+  std::vector<WeightArena::Room> rooms;
+  for (int i = 0; i < 90; ++i) {
+    auto room = arena.Allocate(10'000);
+    ASSERT_TRUE(room.ok()) << i << ": " << room.status();
+    rooms.push_back(*std::move(room));
+  }
 }
 
 TEST(WeightArena, RespectsTheQuota) {
