@@ -45,6 +45,7 @@ absl::Status OpenInputs(const JobRequest& request, Inputs* inputs) {
 SessionCallbacks ShowOn(ProgressDisplay* display) {
   SessionCallbacks callbacks;
   callbacks.event = [display](const JobEvent& event) {
+    if (event.phase() == "uploading") return;  // what this side sends says more
     std::string detail = event.detail();
     if (event.queue_position() > 0) detail = absl::StrCat("place ", event.queue_position(), " in the queue");
     display->Update(event.phase(), event.phase_fraction(), event.total_fraction(), detail);
