@@ -62,21 +62,20 @@ void RunJobReactor::OnReadDone(bool ok) {
     HandleMessage();
     return;
   }
-  // Half-closed by the client, or broken (then OnCancel comes too).
   reads_done_ = true;
-  switch (stage_) {
-    case Stage::kFirstMessage:
-      EndStream(Violation("the stream ended before its first message"));
-      break;
-    case Stage::kUploading:
-      EndStream(Error(ERROR_REASON_UPLOAD_INCOMPLETE, "the stream ended before finish_upload")
-                    .Remedy("resume the job and send the rest"));
-      break;
-    case Stage::kLingering:
-      EndStream(absl::OkStatus());
-      break;
-    default:
-      break;
+  HandleHalfClose();
+}
+
+// Half-closed by the client, or broken (then OnCancel comes too).
+void RunJobReactor::HandleHalfClose() {
+  if (stage_ == Stage::kFirstMessage) {
+    EndStream(Violation("the stream ended before its first message"));
+  } else if (stage_ == Stage::kLingering) {
+    EndStream(absl::OkStatus());
+  } else if (stage_ == Stage::kUploading && pending_chunks_ == 0 && !environment_->table->Terminal(job_)) {
+    // Only when the chunks before it are settled: their own errors say more.
+    EndStream(Error(ERROR_REASON_UPLOAD_INCOMPLETE, "the stream ended before finish_upload")
+                  .Remedy("resume the job and send the rest"));
   }
 }
 
@@ -232,6 +231,7 @@ void RunJobReactor::HandleChunk(Chunk& chunk) {
     return;
   }
   pending_bytes_ += bytes;
+  ++pending_chunks_;
   environment_->rpc_listener->OnBytesReceived(bytes);
   job_->upload->Append(generation_, chunk.blob_id(), chunk.offset(), std::move(*chunk.mutable_data()),
                        chunk.crc32c(), [self = self_, blob_id = chunk.blob_id(), bytes](const auto& committed) {
@@ -244,6 +244,7 @@ void RunJobReactor::ChunkWritten(uint32_t blob_id, size_t bytes,
                                  const absl::StatusOr<uint64_t>& committed) {
   std::lock_guard lock(mutex_);
   pending_bytes_ -= bytes;
+  --pending_chunks_;
   if (stage_ == Stage::kFinished) return;
   if (!committed.ok()) {
     if (environment_->table->Terminal(job_)) {
@@ -269,6 +270,7 @@ void RunJobReactor::ChunkWritten(uint32_t blob_id, size_t bytes,
     Pump();
   }
   if (pending_bytes_ < kMaxPendingBytes && stage_ == Stage::kUploading) Read();
+  if (reads_done_) HandleHalfClose();
 }
 
 void RunJobReactor::HandleFinishUpload(const FinishUpload& message) {
@@ -313,7 +315,7 @@ void RunJobReactor::OnTick(absl::Time now) {
     context_->TryCancel();
     return;
   }
-  const bool its_turn = reading_ && pending_bytes_ == 0 &&
+  const bool its_turn = reading_ && pending_chunks_ == 0 &&
                         (stage_ == Stage::kFirstMessage || stage_ == Stage::kUploading);
   if (its_turn && now - last_read_ > stall) {
     EndStream(Error(ERROR_REASON_PEER_STALLED,

@@ -64,6 +64,7 @@ class RunJobReactor final : public grpc::ServerBidiReactor<v1::RunJobRequest, v1
   void HandleChunk(v1::Chunk& chunk);
   void HandleFinishUpload(const v1::FinishUpload& message);
   void HandleRelease();
+  void HandleHalfClose();
   void Read();
   void Pump();
   bool NextResponse();
@@ -94,7 +95,8 @@ class RunJobReactor final : public grpc::ServerBidiReactor<v1::RunJobRequest, v1
   bool reads_done_ = false;
   absl::Time last_read_;
   uint64_t generation_ = 0;
-  size_t pending_bytes_ = 0;
+  size_t pending_bytes_ = 0;  // handed to the upload, not settled yet
+  size_t pending_chunks_ = 0;
   absl::Time last_progress_;
   uint64_t unreported_bytes_ = 0;
 

@@ -146,9 +146,9 @@ TEST_F(RefusalTest, APeerThatStopsSendingLosesItsStream) {
 
 TEST_F(RefusalTest, APeerThatStopsReadingLosesItsStream) {
   v1::ServerConfig config = DefaultConfig();
-  config.set_stall_seconds(0.5);
+  config.set_stall_seconds(2);
   Restart(config);
-  const std::string model = RandomBytes(64 << 20, 3);  // more than every buffer on the way
+  const std::string model = RandomBytes(32 << 20, 3);  // more than every buffer on the way
   Stream stream(*stub_);
   stream.SendStart("deaf", {model});
   stream.ReadAccepted();

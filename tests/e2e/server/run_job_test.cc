@@ -103,6 +103,7 @@ TEST_F(RunJobTest, ANewerStreamTakesOver) {
   const std::string model = RandomBytes(kPiece, 5);
   Stream older(*stub_);
   const std::string job_id = Submit(older, "same", {model}, kUntilGate);
+  WaitForState(job_id, v1::Job::STATE_RUNNING);
   Stream newer(*stub_);
   newer.SendStart("same", {model}, kUntilGate);  // a blind retry
   EXPECT_EQ(newer.ReadAccepted().job().job_id(), job_id);

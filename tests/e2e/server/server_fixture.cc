@@ -276,15 +276,14 @@ void ServerTest::TearDown() {
     stream.SendRelease();
     stream.Finish();
   }
-  for (int i = 0; i < 500 && (server_->open_streams() > 0 || server_->Stats().scratch_in_use > 0); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  EXPECT_EQ(server_->open_streams(), 0u);
-  const JobTableStats stats = server_->Stats();
-  EXPECT_EQ(stats.uploading + stats.queued + stats.running + stats.finished, 0u);
-  EXPECT_EQ(stats.memory_in_use, 0u);
-  EXPECT_EQ(stats.scratch_in_use, 0u);
-  EXPECT_TRUE(std::filesystem::is_empty(scratch_->folder() + "/server"));
+  const auto left = [this] {
+    const JobTableStats stats = server_->Stats();
+    return server_->open_streams() + stats.uploading + stats.queued + stats.running + stats.finished +
+           stats.memory_in_use + stats.scratch_in_use +
+           !std::filesystem::is_empty(scratch_->folder() + "/server");
+  };
+  for (int i = 0; i < 500 && left() > 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(left(), 0u);
 }
 
 // STATE_UNSPECIFIED: any end.
