@@ -18,6 +18,10 @@ constexpr uint64_t kBaseMemory = 64 * kMiB;
 constexpr uint64_t kRuntimeMemory = 128 * kMiB;
 // A skeleton may take several times its bytes as messages in memory.
 constexpr uint64_t kSkeletonFactor = 6;
+// New weights lie in shared files of this size (weight_arena.cc). One that does not fit any more begins the next file, so
+// that at worst half of each is left over.
+constexpr uint64_t kArenaFileBytes = 64 * kMiB;
+constexpr uint64_t kArenaWaste = 2;
 // Bytes that reading, writing and comparing get through in a second on one core, for the rough
 // guess of time.
 constexpr double kReadPerSecond = 1e9;
@@ -71,13 +75,14 @@ Plan PlanModel(const Model& model, uint64_t model_bytes, const Recipe& recipe) {
   const uint64_t skeleton = model.proto().ByteSizeLong();
   const uint64_t memory = kBaseMemory + kSkeletonFactor * skeleton;
   const double bytes = static_cast<double>(model_bytes);
-  AddStep(&plan, "read", memory, 0, 0.05 + static_cast<double>(skeleton) / kReadPerSecond);
+  AddStep(&plan, "read", memory, kArenaFileBytes,
+          0.05 + static_cast<double>(skeleton) / kReadPerSecond);
   for (const PassStep& step : recipe.passes()) {
     const absl::StatusOr<const Pass*> pass = PassRegistry::Get().ForStep(step);
     if (!pass.ok()) continue;  // validated before
     const PassEstimate estimate = (*pass)->Estimate(model, step);
-    AddStep(&plan, (*pass)->name(), memory + estimate.memory_bytes, estimate.scratch_bytes,
-            estimate.seconds);
+    AddStep(&plan, (*pass)->name(), memory + estimate.memory_bytes,
+            kArenaWaste * estimate.scratch_bytes, estimate.seconds);
   }
   AddStep(&plan, "write", memory, model_bytes, bytes / kWritePerSecond);
   AddGate(&plan, recipe, memory, model_bytes);
@@ -89,12 +94,13 @@ Plan MakePlanFromSizes(uint64_t model_bytes, uint64_t data_bytes, const Recipe& 
   // How much of the file is skeleton is not known yet; weights dominate every large one.
   const uint64_t memory = kBaseMemory + std::min(model_bytes, 16 * kMiB) * kSkeletonFactor / 4;
   const double bytes = static_cast<double>(model_bytes);
-  AddStep(&plan, "read", memory, 0, 0.1);
+  AddStep(&plan, "read", memory, kArenaFileBytes, 0.1);
   for (const PassStep& step : recipe.passes()) {
     const auto* field = PassStep::GetReflection()->GetOneofFieldDescriptor(
         step, PassStep::descriptor()->FindOneofByName("pass"));
     AddStep(&plan, field == nullptr ? "pass" : field->name(), memory + 64 * kMiB,
-            static_cast<uint64_t>(NewWeightShare(step) * bytes) + kMiB, bytes / kWritePerSecond);
+            kArenaWaste * (static_cast<uint64_t>(NewWeightShare(step) * bytes) + kMiB),
+            bytes / kWritePerSecond);
   }
   AddStep(&plan, "write", memory, model_bytes + kMiB, bytes / kWritePerSecond);
   AddGate(&plan, recipe, memory, model_bytes);
