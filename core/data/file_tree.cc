@@ -7,6 +7,11 @@
 
 namespace modelpress {
 
+bool IsDataFile(std::string_view name) {
+  if (name.starts_with('.') || name.find("/.") != std::string_view::npos) return false;
+  return name.ends_with(".npy") || name.ends_with(".npz");
+}
+
 absl::StatusOr<NpyArray> OpenArray(const FileTree& tree, const std::string& name) {
   MP_ASSIGN_OR_RETURN(SharedBytes bytes, tree.Open(name));
   absl::StatusOr<NpyArray> array = NpyArray::Parse(std::move(bytes));

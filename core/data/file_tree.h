@@ -12,7 +12,11 @@
 
 namespace modelpress {
 
-// Immutable after opening; thread-safe. Only .npy and .npz files are listed.
+// Whether a data set's file counts: .npy and .npz; no name that begins with a dot, nor anything below one (archives made
+// on other systems hold "._input.npy" beside "input.npy").
+bool IsDataFile(std::string_view name);
+
+// Immutable after opening; thread-safe. Lists the files for which IsDataFile holds.
 class FileTree {
  public:
   virtual ~FileTree() = default;
@@ -38,7 +42,7 @@ absl::StatusOr<std::unique_ptr<FileTree>> OpenFolder(const std::string& path);
 absl::StatusOr<std::unique_ptr<FileTree>> OpenZip(SharedBytes archive, std::string label,
                                                   Scratch* scratch);
 
-// Names of the regular .npy and .npz files of a folder, sorted; the rule of OpenFolder about links.
+// Names of a folder's data files, sorted; the rule of OpenFolder about links. FILE_ACCESS if it cannot be read.
 absl::StatusOr<std::vector<std::string>> ListDataFiles(const std::string& folder);
 
 }  // namespace modelpress

@@ -18,7 +18,8 @@ constexpr size_t kMaxFiles = 1'000'000;
 
 Error Unreadable(const std::string& path, const std::error_code& error) {
   return Error(ERROR_REASON_FILE_ACCESS, std::format("cannot read {}: {}", path, error.message()))
-      .With("path", path);
+      .With("path", path)
+      .Remedy("check the path given for the data");
 }
 
 // Whether `path`, links resolved, lies in `root` (canonical).
@@ -62,8 +63,11 @@ absl::StatusOr<std::vector<std::string>> ListDataFiles(const std::string& folder
     const fs::path& path = entry->path();
     std::string name = path.lexically_relative(root).generic_string();
     const bool is_folder = entry->is_directory(error);
-    const bool is_data = !is_folder && (name.ends_with(".npy") || name.ends_with(".npz"));
-    if (!is_folder && !is_data) continue;
+    if (path.filename().string().starts_with('.')) {
+      entry.disable_recursion_pending();
+      continue;
+    }
+    if (!is_folder && !IsDataFile(name)) continue;
     if (entry->is_symlink(error)) {
       const fs::path target = fs::canonical(path, error);
       if (error) return Unreadable(path, error);
@@ -85,7 +89,8 @@ absl::StatusOr<std::vector<std::string>> ListDataFiles(const std::string& folder
     if (!entry->is_regular_file(error)) continue;
     if (names.size() == kMaxFiles) {
       return Error(ERROR_REASON_DATA_INVALID,
-                   std::format("the data folder has more than {} files", kMaxFiles));
+                   std::format("the data folder has more than {} files", kMaxFiles))
+          .Remedy("put the samples of an input into one array");
     }
     names.push_back(std::move(name));
   }

@@ -61,7 +61,7 @@ class ZipTree : public FileTree {
       MP_RETURN_IF_ERROR(AddEntry(static_cast<uint64_t>(i)));
     }
     for (const auto& [name, entry] : entries_) {
-      if (name.ends_with(".npy") || name.ends_with(".npz")) names_.push_back(name);
+      if (IsDataFile(name)) names_.push_back(name);
     }
     return CheckOverlaps();
   }

@@ -3,21 +3,17 @@
 
 #include <zip.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <filesystem>
 #include <memory>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status.h"
+#include "core/data/file_tree.h"
 
 namespace modelpress {
 namespace {
 
-namespace fs = std::filesystem;
-
-constexpr size_t kMaxFiles = 1'000'000;
 // 1980-01-01, the first time a ZIP can hold.
 constexpr zip_uint16_t kDosTime = 0;
 constexpr zip_uint16_t kDosDate = 0x21;
@@ -27,37 +23,6 @@ constexpr zip_uint32_t kRegularFile = 0100644u << 16;
 struct Discard {
   void operator()(zip_t* archive) const { zip_discard(archive); }
 };
-
-absl::StatusOr<std::vector<std::string>> FilesBelow(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  fs::recursive_directory_iterator entry(folder, error);
-  for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
-    const bool hidden = entry->path().filename().string().starts_with(".");
-    if (hidden) {
-      entry.disable_recursion_pending();
-      continue;
-    }
-    std::error_code ignored;
-    if (!fs::is_regular_file(entry->symlink_status(ignored))) continue;
-    names.push_back(entry->path().lexically_relative(folder).generic_string());
-    if (names.size() > kMaxFiles) {
-      return Error(ERROR_REASON_DATA_INVALID, absl::StrCat(folder, " holds more than ", kMaxFiles, " files"))
-          .Remedy("put the samples of an input into one array");
-    }
-  }
-  if (error) {
-    return Error(ERROR_REASON_FILE_ACCESS, absl::StrCat("cannot read the folder ", folder, ": ", error.message()))
-        .With("path", folder)
-        .Remedy("check the path given to --data");
-  }
-  if (names.empty()) {
-    return Error(ERROR_REASON_DATA_INVALID, absl::StrCat(folder, " holds no samples"))
-        .Remedy("put <input>.npy files there, or in a folder per split");
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
 
 absl::Status ZipError(zip_error_t* error, const std::string& path) {
   const bool full = zip_error_system_type(error) == ZIP_ET_SYS && zip_error_code_system(error) == ENOSPC;
@@ -70,7 +35,11 @@ absl::Status ZipError(zip_error_t* error, const std::string& path) {
 }  // namespace
 
 absl::Status WriteStoredZip(const std::string& folder, const std::string& path) {
-  MP_ASSIGN_OR_RETURN(const std::vector<std::string> names, FilesBelow(folder));
+  MP_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDataFiles(folder));
+  if (names.empty()) {
+    return Error(ERROR_REASON_DATA_INVALID, absl::StrCat(folder, " holds no samples"))
+        .Remedy("put <input>.npy files there, or in a folder per split");
+  }
   int code = 0;
   std::unique_ptr<zip_t, Discard> archive(zip_open(path.c_str(), ZIP_CREATE | ZIP_TRUNCATE, &code));
   if (archive == nullptr) {

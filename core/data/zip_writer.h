@@ -7,10 +7,10 @@
 
 namespace modelpress {
 
-// Writes every regular file below `folder` into a new ZIP at `path`, uncompressed (arrays can then be mapped where they
-// are), under its relative name, in name order and with a fixed time: the same folder gives the same bytes. Symbolic
-// links and hidden names are left out. FILE_ACCESS, DISK_FULL; DATA_INVALID for a folder without files or with more
-// than 1,000,000.
+// Writes the data files of `folder` (see ListDataFiles in file_tree.h: the files that reading the folder itself would
+// find) into a new ZIP at `path`, uncompressed, so that arrays can be mapped where they are; under their relative names,
+// in name order and with a fixed time: the same folder gives the same bytes. FILE_ACCESS, DISK_FULL; DATA_INVALID for a
+// folder without samples, with a link that leads out of it, or with more than 1,000,000 files.
 absl::Status WriteStoredZip(const std::string& folder, const std::string& path);
 
 }  // namespace modelpress

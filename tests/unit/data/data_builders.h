@@ -50,6 +50,17 @@ inline ValueInfo FloatInput(std::string name, std::vector<int64_t> dims) {
   return {.name = std::move(name), .type = DataType::kFloat, .dims = std::move(dims)};
 }
 
+// Anonymous memory of this process (RssAnon).
+inline uint64_t AnonymousBytes() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  uint64_t kib = 0;
+  while (status >> word) {
+    if (word == "RssAnon:") status >> kib;
+  }
+  return kib * 1024;
+}
+
 // A folder that disappears with this object.
 class DataFolder {
  public:

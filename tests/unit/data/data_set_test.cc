@@ -262,6 +262,31 @@ TEST(DataSetTest, TakesBoolAndStringArrays) {
   EXPECT_EQ(ReasonOf(bad.value()->Read(0).status()), ERROR_REASON_DATA_INVALID);
 }
 
+// An array of 2 GiB, a hole in a file: reading one batch of it costs that batch, also where elements are converted.
+TEST(DataSetTest, AnArrayLargerThanABatchStaysOnDisk) {
+  constexpr int64_t kRows = 1 << 19;
+  for (const std::string descr : {"<f4", ">f4", "|S4096"}) {
+    SCOPED_TRACE(descr);
+    const bool text = descr == "|S4096";
+    std::string header = std::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}, {}), }}",
+                                     descr, kRows, text ? 1 : 1024);
+    header.resize(118 - 1, ' ');
+    header += '\n';
+    DataFolder folder;
+    folder.Write("x.npy", std::string("\x93NUMPY\1\0\x76\0", 10) + header);
+    std::filesystem::resize_file(folder.path("x.npy"), 128 + uint64_t{kRows} * 4096);
+    const ValueInfo input{.name = "x", .type = text ? DataType::kString : DataType::kFloat,
+                          .dims = {-1, -1}};
+    const uint64_t before = testing::AnonymousBytes();
+    const auto samples = OpenSamples(folder, {input}, 64).value();
+    EXPECT_EQ(samples->size(), static_cast<uint64_t>(kRows));
+    for (const uint64_t index : {uint64_t{0}, samples->batches() - 1}) {
+      EXPECT_TRUE(samples->Read(index).ok());
+    }
+    EXPECT_LT(testing::AnonymousBytes(), before + (8 << 20));
+  }
+}
+
 TEST(DataSetTest, AnEmptyOrAbsentFolderIsAnError) {
   DataFolder folder;
   EXPECT_EQ(ReasonOf(DataSet::Open(folder.path(), folder.scratch()).status()),

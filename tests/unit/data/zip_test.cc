@@ -10,6 +10,7 @@
 #include "core/base/status.h"
 #include "core/data/file_tree.h"
 #include "core/data/samples.h"
+#include "core/data/zip_writer.h"
 #include "tests/support/test_data.h"
 #include "tests/unit/data/data_builders.h"
 
@@ -76,7 +77,9 @@ TEST(ZipTest, GivesTheSamplesOfTheFolder) {
     folder.Write("data.zip", MakeZip({{"calib.npz", npz, deflate},
                                       {"test/labels.npy", labels, deflate},
                                       {"test/x.npy", x, deflate},
-                                      {"README", "not data"}}));
+                                      {"README", "not data"},
+                                      {"test/._x.npy", "what macOS adds"},
+                                      {"__MACOSX/test/._x.npy", "what macOS adds"}}));
     const auto data = DataSet::Open(folder.path("data.zip"), folder.scratch()).value();
     for (const char* split : {"calib", "test"}) {
       const auto samples = data->Split(split, {}, {FloatInput("x", {-1, 2})}, 2, 0);
@@ -84,6 +87,22 @@ TEST(ZipTest, GivesTheSamplesOfTheFolder) {
       const Batch batch = (*samples)->Read(1).value();
       EXPECT_THAT(Floats(batch.inputs.at("x")), ElementsAre(4, 5));
       EXPECT_THAT(batch.labels->as<int64_t>(), ElementsAre(6));
+    }
+  }
+}
+
+TEST(ZipTest, AFolderSentAsAZipGivesTheSameSamples) {
+  DataFolder folder;
+  folder.Write("test/x.npy", CountingNpy({3, 2})).Write("test/._x.npy", "hidden");
+  std::filesystem::create_directory_symlink("test", folder.path("calib"));
+  const std::string zip = folder.scratch()->folder() + "/data.zip";
+  ASSERT_TRUE(WriteStoredZip(folder.path(), zip).ok());
+  for (const std::string& path : {folder.path(), zip}) {
+    const auto data = DataSet::Open(path, folder.scratch()).value();
+    for (const char* split : {"calib", "test"}) {
+      const auto samples = data->Split(split, {}, {FloatInput("x", {-1, 2})}, 2, 0).value();
+      EXPECT_EQ(samples->size(), 3u);
+      EXPECT_THAT(Floats(samples->Read(1)->inputs.at("x")), ElementsAre(4, 5));
     }
   }
 }

@@ -57,12 +57,14 @@ TEST_F(ZipWriterTest, StoresFilesUnderTheirRelativeNames) {
   Put("data/test/input.npy", std::string(100'000, 'x'));
   Put("data/test/labels.npy", "labels");
   Put("data/calib/input.npy", "");
-  Put("data/.hidden/secret", "no");
-  Put("data/.DS_Store", "no");
-  fs::create_symlink("/etc/passwd", folder_ + "/data/test/link.npy");
+  Put("data/.hidden/x.npy", "no");
+  Put("data/._input.npy", "no");
+  Put("data/README", "no");
+  fs::create_symlink("input.npy", folder_ + "/data/calib/same.npy");
   ASSERT_TRUE(WriteStoredZip(folder_ + "/data", folder_ + "/a.zip").ok());
   EXPECT_THAT(Entries(folder_ + "/a.zip"),
               ::testing::ElementsAre(::testing::Pair("calib/input.npy", ""),
+                                     ::testing::Pair("calib/same.npy", ""),
                                      ::testing::Pair("test/input.npy", std::string(100'000, 'x')),
                                      ::testing::Pair("test/labels.npy", "labels")));
 }
@@ -83,6 +85,8 @@ TEST_F(ZipWriterTest, SaysWhatIsWrong) {
   EXPECT_EQ(ReasonOf(WriteStoredZip(folder_ + "/empty", folder_ + "/a.zip")), ERROR_REASON_DATA_INVALID);
   Put("data/a.npy", "a");
   EXPECT_EQ(ReasonOf(WriteStoredZip(folder_ + "/data", folder_ + "/none/a.zip")), ERROR_REASON_FILE_ACCESS);
+  fs::create_symlink("/etc/passwd", folder_ + "/data/out.npy");
+  EXPECT_EQ(ReasonOf(WriteStoredZip(folder_ + "/data", folder_ + "/a.zip")), ERROR_REASON_DATA_INVALID);
 }
 
 }  // namespace

@@ -142,6 +142,43 @@ TEST(SessionTest, StringsGoInAndOut) {
   EXPECT_THAT(outputs.at("y").strings, ElementsAre("ABC", "DEF"));
 }
 
+TEST(SessionTest, CodesWithScalesRunWhereTheyLie) {
+  Model model = Parse(R"(<ir_version: 10, opset_import: ["" : 21]>
+    g (float[1,2] x) => (float[1,3] y)
+    <int8[2,3] q = {1, -2, 3, -4, 5, -128}, float[3] s = {0.5, 1, 2}> {
+      w = DequantizeLinear<axis = 1>(q, s)
+      y = MatMul(x, w) })");
+  auto* codes = model.mutable_proto().mutable_graph()->mutable_initializer(0);
+  auto scratch = Scratch::Temporary(0).value();
+  auto file = scratch->NewFile(7).value();
+  const int8_t values[] = {1, -2, 3, -4, 5, -128};
+  std::memcpy(file->mutable_bytes().data() + 1, values, sizeof values);
+  codes->clear_int32_data();
+  ASSERT_TRUE(
+      model.SetWeight(codes, DataType::kInt8, std::array<int64_t, 2>{2, 3}, {file, 1, 6}).ok());
+  for (const bool optimize : {true, false}) {
+    auto session = Session::Create(model, {.optimize = optimize}).value();
+    const auto outputs = session->Run({{"x", Floats({1, 2}, {1, 10})}}).value();
+    EXPECT_THAT(outputs.at("y").as<float>(), ElementsAre(-19.5f, 48.f, -2554.f));
+  }
+}
+
+TEST(SessionTest, SequencesAndMapsAreDescribedAndLeftOut) {
+  const Model model = Parse(R"(<ir_version: 8, opset_import: ["" : 17, "ai.onnx.ml" : 3]>
+    g (float[N,2] x) => (seq(map(int64, float)) scores, seq(float[N,2]) pair, float[N,2] y) {
+      scores = ai.onnx.ml.ZipMap<classlabels_int64s = [0, 1]>(x)
+      pair = SequenceConstruct(x, x)
+      y = Neg(x) })");
+  const auto session = Session::Create(model, {});
+  ASSERT_TRUE(session.ok()) << session.status();
+  ASSERT_EQ((*session)->outputs().size(), 3u);
+  EXPECT_FALSE((*session)->outputs()[0].is_tensor);
+  EXPECT_FALSE((*session)->outputs()[1].is_tensor);
+  const auto outputs = (*session)->Run({{"x", Floats({1, 2}, {1, 2})}}).value();
+  EXPECT_EQ(outputs.size(), 1u);
+  EXPECT_THAT(outputs.at("y").as<float>(), ElementsAre(-1, -2));
+}
+
 TEST(SessionTest, ManyThreadsMayRunOneSession) {
   const Model model = Parse(R"(<ir_version: 8, opset_import: ["" : 17]>
     g (float[1] x) => (float[1] y) { y = Add(x, x) })");
