@@ -167,7 +167,7 @@ section_cancel() {
 
 section_digest() {
   local model=$repo/tests/models/digits-cnn/model.onnx
-  local options=(--pass convert_opset:version=17 --pass quantize_weights:weights.min_elements=16 --gate structure --force)
+  local options=(--pass quantize_weights:weights.min_elements=16 --gate structure --force)
   start_server
   local digests
   digests=$(
