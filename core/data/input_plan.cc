@@ -33,6 +33,7 @@ class RangeFinder {
     limit_ = std::numeric_limits<int64_t>::max();
     compared_with_.reset();
     is_truth_ = false;
+    is_positive_ = false;
     visited_.clear();
     Follow(*model_.mutable_proto().mutable_graph(), plan->name);
 
@@ -47,6 +48,12 @@ class RangeFinder {
       plan->is_mask = true;
     } else if (plan->type == DataType::kUint8 && plan->dims.size() >= 3) {
       plan->high = 255;  // an image
+    }
+    if (is_positive_) {
+      // The runtime divides by these, and an integer division by zero ends the process.
+      plan->is_mask = false;
+      plan->low = std::max<int64_t>(plan->low, 1);
+      plan->high = std::max(plan->low, plan->high);
     }
   }
 
@@ -82,6 +89,9 @@ class RangeFinder {
       if (constant.has_value() && !compared_with_.has_value()) compared_with_ = constant;
     } else if (type == "Cast" && IntAttribute(node, "to", 0) == onnx::TensorProto::BOOL) {
       is_truth_ = true;
+    } else if (((type == "Div" || type == "Mod") && use.input == 1) ||
+               (type == "Col2Im" && use.input >= 1)) {
+      is_positive_ = true;
     }
   }
 
@@ -155,6 +165,7 @@ class RangeFinder {
   int64_t limit_ = 0;
   std::optional<int64_t> compared_with_;
   bool is_truth_ = false;
+  bool is_positive_ = false;
 };
 
 }  // namespace

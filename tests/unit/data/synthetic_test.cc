@@ -75,6 +75,12 @@ TEST(SyntheticTest, RangesOfIntegerInputs) {
               g (int64[1, 50] attention_mask) => (int64[1, 50] y) { y = Neg(attention_mask) })", 0, 1},
            {"a truth value by its use", R"(
               g (int32[1, 50] x) => (bool[1, 50] y) { y = Cast<to = 9>(x) })", 0, 1},
+           {"a divisor", R"(
+              g (int32[50] x) => (int32[50] y) <int32[1] one = {1}> { y = Div(one, x) })", 1, 1},
+           {"a divisor that indexes", R"(
+              g (int64[50] x) => (int64[50] y, float[50] z)
+              <int64[1] n = {9}, float[4] table = {1, 2, 3, 4}>
+              { y = Mod(n, x)  z = Gather(table, x) })", 1, 3},
            {"an image", R"(
               g (uint8[1, 3, 20, 20] x) => (float[1, 3, 20, 20] y) { y = Cast<to = 1>(x) })", 0, 255},
            {"a use inside a branch", R"(
