@@ -7,15 +7,15 @@ target_compile_options(modelpress_flags INTERFACE -Wall -Wextra -Werror -Wno-mis
 target_include_directories(modelpress_flags INTERFACE ${CMAKE_SOURCE_DIR})
 
 # Libraries are not instrumented: uninstrumented.h says what that takes. libstdc++ and protobuf headers pass null where
-# UBSan's `null` group objects.
+# UBSan's `null` group objects. -O1 -g1: a quarter less to compile.
 if(MODELPRESS_SANITIZE STREQUAL "asan")
-  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined
+  add_compile_options(-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
                       -fno-sanitize=null,nonnull-attribute,returns-nonnull-attribute
                       -Wno-maybe-uninitialized  # false in std::regex when instrumented (GCC bug 105562)
                       -include ${CMAKE_SOURCE_DIR}/cmake/uninstrumented.h -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
 elseif(MODELPRESS_SANITIZE STREQUAL "tsan")
-  add_compile_options(-fsanitize=thread -fno-omit-frame-pointer)
+  add_compile_options(-O1 -g1 -fsanitize=thread -fno-omit-frame-pointer)
   add_link_options(-fsanitize=thread)
 elseif(MODELPRESS_SANITIZE STREQUAL "fuzz")
   add_compile_options(-fsanitize=fuzzer-no-link,address -include ${CMAKE_SOURCE_DIR}/cmake/uninstrumented.h

@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "core/base/heap.h"
 #include "core/base/status.h"
 #include "core/recipe/capabilities.h"
 #include "core/recipe/recipe_reader.h"
@@ -59,6 +60,7 @@ int Fail(const absl::Status& status) {
 }
 
 int Serve(const ServerConfig& config) {
+  KeepChunksInHeap();
   // SIGTERM and SIGINT are waited for below, in this thread only; set before any other thread exists.
   sigset_t signals;
   sigemptyset(&signals);

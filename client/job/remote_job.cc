@@ -8,6 +8,7 @@
 #include "client/job/job.h"
 #include "client/session/job_session.h"
 #include "client/terminal/format.h"
+#include "core/base/heap.h"
 #include "core/base/scratch.h"
 #include "core/data/zip_writer.h"
 #include "core/formats/input_files.h"
@@ -82,6 +83,7 @@ JobSession::Options SessionOptionsOf(const ServerSettings& server, Cancellation*
 
 JobOutcome RunRemotely(const ServerSettings& server, const JobRequest& request, const std::string& folder,
                        const std::string& name, const JobSurroundings& surroundings) {
+  KeepChunksInHeap();
   Inputs inputs;
   if (absl::Status status = OpenInputs(request, &inputs); !status.ok()) return FailedOutcome(status);
   JobSpec spec;
