@@ -2,6 +2,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/quant/code_kernels.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 #include "core/quant/code_kernels.h"
@@ -73,9 +74,12 @@ HWY_INLINE void QuantizeVector(FloatVec x, const Operands& by, FloatVec dead_zon
 // A row-major matrix. at(column) gives the operands of the register that starts there; `rest` holds
 // those of the last, partial block of each row, which is padded with zeros: they add nothing to
 // either sum.
+// `ahead`: how many elements further on the memory is that should be on its way into the cache (a
+// block is one cache line); 0: none.
 template <bool kDeadZone, bool kWeighted, typename At, typename AtRest>
 HWY_INLINE ErrorSums Quantize(const float* matrix, size_t rows, size_t columns, uint8_t* codes,
-                              float dead_zone_limit, const At& at, const AtRest& at_rest) {
+                              float dead_zone_limit, size_t ahead, const At& at,
+                              const AtRest& at_rest) {
   const FloatTag d;
   const size_t lanes = hn::Lanes(d);
   const size_t whole = columns - columns % kVirtualLanes;
@@ -110,7 +114,10 @@ HWY_INLINE ErrorSums Quantize(const float* matrix, size_t rows, size_t columns, 
   for (size_t row = 0; row < rows; ++row) {
     const float* x = matrix + row * columns;
     uint8_t* c = codes + row * columns;
-    for (size_t i = 0; i < whole; i += kVirtualLanes) block(x + i, c + i, i, at);
+    for (size_t i = 0; i < whole; i += kVirtualLanes) {
+      hwy::Prefetch(x + i + ahead);
+      block(x + i, c + i, i, at);
+    }
     if (rest > 0) {
       float padded[kVirtualLanes] = {};
       uint8_t padded_codes[kVirtualLanes];
@@ -126,7 +133,7 @@ HWY_INLINE ErrorSums Quantize(const float* matrix, size_t rows, size_t columns, 
 
 template <bool kDeadZone>
 ErrorSums Row(const float* values, size_t count, CodeLimits limits,
-              const AffineParameters& parameters, float dead_zone, uint8_t* codes) {
+              const AffineParameters& parameters, float dead_zone, size_t ahead, uint8_t* codes) {
   const FloatTag d;
   const Operands operands = {
       hn::Set(d, parameters.scale),
@@ -135,7 +142,7 @@ ErrorSums Row(const float* values, size_t count, CodeLimits limits,
       hn::Set(hn::RebindToUnsigned<FloatTag>(), static_cast<uint32_t>(parameters.zero_point)),
       hn::Zero(d)};
   const auto at = [operands](size_t) HWY_ATTR { return operands; };
-  return Quantize<kDeadZone, false>(values, 1, count, codes, dead_zone, at, at);
+  return Quantize<kDeadZone, false>(values, 1, count, codes, dead_zone, ahead, at, at);
 }
 
 template <bool kDeadZone>
@@ -172,21 +179,22 @@ ErrorSums Columns(const float* matrix, size_t rows, size_t columns, CodeLimits l
   std::copy_n(scales + whole, rest, scale_rest);
   std::copy_n(weights + whole, rest, weight_rest);
   if (zero_points == nullptr) {
-    return Quantize<kDeadZone, true>(matrix, rows, columns, codes, dead_zone,
+    return Quantize<kDeadZone, true>(matrix, rows, columns, codes, dead_zone, /*ahead=*/0,
                                      without_zero_points(scales, weights),
                                      without_zero_points(scale_rest, weight_rest));
   }
   std::copy_n(zero_points + whole, rest, zero_rest);
-  return Quantize<kDeadZone, true>(matrix, rows, columns, codes, dead_zone,
+  return Quantize<kDeadZone, true>(matrix, rows, columns, codes, dead_zone, /*ahead=*/0,
                                    lookup(scales, zero_points, weights),
                                    lookup(scale_rest, zero_rest, weight_rest));
 }
 
 ErrorSums RowDispatch(const float* values, size_t count, const AffineRule& rule,
-                      const AffineParameters& parameters, float dead_zone, uint8_t* codes) {
+                      const AffineParameters& parameters, float dead_zone, size_t ahead,
+                      uint8_t* codes) {
   const CodeLimits limits = LimitsOf(rule);
-  return dead_zone >= 0 ? Row<true>(values, count, limits, parameters, dead_zone, codes)
-                        : Row<false>(values, count, limits, parameters, dead_zone, codes);
+  return dead_zone >= 0 ? Row<true>(values, count, limits, parameters, dead_zone, ahead, codes)
+                        : Row<false>(values, count, limits, parameters, dead_zone, ahead, codes);
 }
 
 ErrorSums ColumnsDispatch(const float* matrix, size_t rows, size_t columns, const AffineRule& rule,
@@ -210,9 +218,10 @@ HWY_EXPORT(ColumnsDispatch);
 }  // namespace
 
 ErrorSums QuantizeRow(const float* values, size_t count, const AffineRule& rule,
-                      const AffineParameters& parameters, float dead_zone, uint8_t* codes) {
+                      const AffineParameters& parameters, float dead_zone, size_t ahead,
+                      uint8_t* codes) {
   ErrorSums sums =
-      HWY_DYNAMIC_DISPATCH(RowDispatch)(values, count, rule, parameters, dead_zone, codes);
+      HWY_DYNAMIC_DISPATCH(RowDispatch)(values, count, rule, parameters, dead_zone, ahead, codes);
   const double unit = static_cast<double>(parameters.scale) * parameters.scale;
   return {sums.signal * unit, sums.noise * unit};
 }

@@ -28,9 +28,11 @@ struct ErrorSums {
 // No value is in the dead zone.
 inline constexpr float kNoDeadZone = -1.0f;
 
-// `count` values of one channel. Codes are int8 or uint8 as the rule says.
+// `count` values of one channel. Codes are int8 or uint8 as the rule says. The memory `ahead` elements further on is
+// brought towards the cache meanwhile (0: none); it is not read.
 ErrorSums QuantizeRow(const float* values, size_t count, const AffineRule& rule,
-                      const AffineParameters& parameters, float dead_zone, uint8_t* codes);
+                      const AffineParameters& parameters, float dead_zone, size_t ahead,
+                      uint8_t* codes);
 
 // A row-major matrix whose column c has scale[c] and zero_point[c] (null: all 0). `weight[c]` is
 // scale[c] / unit, and the sums come in units of unit^2 (so that squares do not overflow).

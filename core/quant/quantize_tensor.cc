@@ -75,8 +75,10 @@ absl::Status QuantizeRows(const Job& job, QuantizedTensor* result) {
         return;
       }
       result->parameters[row] = ChooseParameters(range, job.rule);
+      // The next row comes into the cache meanwhile: reading its range then does not wait for memory.
+      const size_t ahead = row + 1 < layout.channels ? layout.inner : 0;
       sums[piece].Add(QuantizeRow(values, layout.inner, job.rule, result->parameters[row],
-                                  job.dead_zone, job.codes + row * layout.inner));
+                                  job.dead_zone, ahead, job.codes + row * layout.inner));
     }
     job.Done((end - begin) * layout.inner);
   }));
@@ -116,7 +118,7 @@ absl::Status QuantizeRuns(const Job& job, QuantizedTensor* result) {
     const uint64_t end = std::min(elements, begin + kPieceElements);
     ForEachRun(job.layout, begin, end, [&](uint64_t channel, uint64_t at, uint64_t count) {
       sums[piece].Add(QuantizeRow(job.values + at, count, job.rule, result->parameters[channel],
-                                  job.dead_zone, job.codes + at));
+                                  job.dead_zone, /*ahead=*/0, job.codes + at));
     });
     job.Done(end - begin);
   }));
