@@ -3,15 +3,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
-#include <map>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "core/base/status.h"
 #include "core/base/utf8.h"
 #include "core/measure/numbers.h"
+#include "core/measure/quantized_weights.h"
 #include "core/model/graph.h"
 #include "core/runtime/session.h"
 
@@ -20,82 +17,6 @@ namespace {
 
 constexpr uint64_t kChunkElements =
     1 << 20;  // even, so that a chunk of 4-bit elements starts at a byte
-
-// Operators that read quantized weights, and at which inputs. -1: none.
-struct QuantizedOperand {
-  std::string_view op;
-  int weight, scale, zero_point;
-};
-constexpr QuantizedOperand kQuantizedOperands[] = {
-    {"DequantizeLinear", 0, 1, 2}, {"QLinearConv", 3, 4, 5},  {"QLinearMatMul", 0, 1, 2},
-    {"QLinearMatMul", 3, 4, 5},    {"ConvInteger", 1, -1, 3}, {"MatMulInteger", 1, -1, 3},
-    {"MatMulInteger", 0, -1, 2},
-};
-
-constexpr int64_t kUnknownAxis = std::numeric_limits<int64_t>::max();
-
-// How a quantized weight is read.
-struct Quantized {
-  const onnx::TensorProto* zero_point = nullptr;
-  int64_t axis = 1;
-  int64_t block_size = 0;
-};
-
-struct QuantizedTensors {
-  absl::flat_hash_map<const onnx::TensorProto*, Quantized> weights;
-  absl::flat_hash_set<const onnx::TensorProto*> scales_and_zero_points;
-};
-
-// Operators that only choose or rearrange elements of their first input: codes of an embedding are
-// gathered first and dequantized afterwards.
-bool OnlyMoves(const onnx::NodeProto& node) {
-  constexpr std::string_view kMovers[] = {"Gather",  "Reshape",   "Transpose", "Flatten",
-                                          "Squeeze", "Unsqueeze", "Slice",     "Identity"};
-  return node.input_size() > 0 && std::ranges::find(kMovers, node.op_type()) != std::end(kMovers);
-}
-
-// The constant behind an input; `direct` tells whether nothing lies between.
-const onnx::TensorProto* ConstantBehind(const GraphIndex& index, const onnx::GraphProto& graph,
-                                        const onnx::NodeProto& node, int input, bool* direct) {
-  constexpr int kLongestChain = 8;
-  *direct = true;
-  if (input < 0 || input >= node.input_size()) return nullptr;
-  std::string_view name = node.input(input);
-  const onnx::GraphProto* scope = &graph;
-  for (int i = 0; i < kLongestChain && !name.empty(); ++i) {
-    if (const onnx::TensorProto* tensor = index.Constant(*scope, name)) return tensor;
-    const onnx::NodeProto* producer = index.Producer(*scope, name);
-    if (producer == nullptr || !OnlyMoves(*producer)) return nullptr;
-    scope = index.DefiningGraph(*scope, name);
-    name = producer->input(0);
-    *direct = false;
-  }
-  return nullptr;
-}
-
-QuantizedTensors FindQuantized(const GraphIndex& index, onnx::ModelProto& proto) {
-  QuantizedTensors found;
-  ForEachGraph(proto, [&](onnx::GraphProto& graph, int) {
-    for (const onnx::NodeProto& node : graph.node()) {
-      for (const QuantizedOperand& operand : kQuantizedOperands) {
-        if (operand.op != node.op_type()) continue;
-        bool direct = true, ignored = true;
-        const onnx::TensorProto* weight =
-            ConstantBehind(index, graph, node, operand.weight, &direct);
-        if (weight == nullptr) continue;
-        const onnx::TensorProto* zero_point =
-            ConstantBehind(index, graph, node, operand.zero_point, &ignored);
-        // Axes of a weight that was rearranged on the way are not those of the operator.
-        found.weights[weight] = {zero_point, direct ? IntAttribute(node, "axis", 1) : kUnknownAxis,
-                                 IntAttribute(node, "block_size", 0)};
-        found.scales_and_zero_points.insert(zero_point);
-        found.scales_and_zero_points.insert(
-            ConstantBehind(index, graph, node, operand.scale, &ignored));
-      }
-    }
-  });
-  return found;
-}
 
 Tensor View(const Model& model, const onnx::TensorProto& proto) {
   Tensor tensor;
@@ -169,7 +90,7 @@ uint64_t CountNonzero(const Weight& weight, uint64_t begin, uint64_t end) {
 }
 
 absl::StatusOr<Weight> MakeWeight(const Model& model, const onnx::TensorProto& proto,
-                                  const Quantized* quantized) {
+                                  const QuantizedWeight* quantized) {
   Weight weight;
   MP_ASSIGN_OR_RETURN(weight.elements, ElementCount(Dims(proto)));
   weight.values = View(model, proto);
@@ -231,7 +152,7 @@ absl::StatusOr<ModelSummary> Summarise(const Model& model, bool count_nonzero,
   summary.set_nodes(nodes);
 
   const GraphIndex index(proto);
-  const QuantizedTensors quantized = FindQuantized(index, proto);
+  const QuantizedWeights quantized = FindQuantizedWeights(index, proto);
   const auto shape_tensors = ShapeTensors(proto);
   std::vector<Weight> weights;
   uint64_t parameters = 0, bytes = 0;

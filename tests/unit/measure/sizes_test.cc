@@ -55,6 +55,15 @@ TEST(SummariseTest, LiteralModels) {
           { c = Gather(q, i)
             y = DequantizeLinear(c, s) })",
        6, 4, 2},
+      // The same with a scale for each row, which needs Cast and Mul.
+      {R"(<ir_version: 8, opset_import: ["" : 17]>
+          g (int64[N] i) => (float[N, 2] y)
+          <int8[3, 2] q = {1, 0, 2, 0, 3, -1}, float[3, 1] s = {0.5, 1.0, 2.0}>
+          { c = Gather(q, i)
+            r = Gather(s, i)
+            f = Cast <to = 1> (c)
+            y = Mul(f, r) })",
+       6, 4, 4},
       // Constants of nodes and subgraphs count too; integers that nothing dequantizes do not.
       {R"(<ir_version: 8, opset_import: ["" : 17]>
           g (bool b, float[2] x) => (float[2] y)
