@@ -2,10 +2,11 @@
 #include "core/runtime/runtime_skeleton.h"
 
 #include <algorithm>
-#include <format>
+#include <utility>
 
 #include "core/base/status.h"
 #include "core/model/graph.h"
+#include "core/runtime/observe_operator.h"
 
 namespace modelpress {
 namespace {
@@ -16,32 +17,64 @@ void SetEntry(onnx::TensorProto& tensor, const char* key, std::string value) {
   entry->set_value(std::move(value));
 }
 
-absl::Status AddOutput(onnx::GraphProto& graph, const std::string& name) {
-  const bool is_output = std::ranges::any_of(
-      graph.output(), [&](const auto& output) { return output.name() == name; });
-  if (is_output) return absl::OkStatus();
-  const bool is_made = std::ranges::any_of(graph.node(), [&](const onnx::NodeProto& node) {
-    return std::ranges::contains(node.output(), name);
-  });
-  if (!is_made) {
-    return Error(ERROR_REASON_DATA_INVALID,
-                 std::format("no node of the main graph makes the value '{}'", name))
-        .Tensor(name);
+onnx::NodeProto MakeObserve(const std::string& value, const std::string& output, size_t tap) {
+  onnx::NodeProto node;
+  node.set_domain(std::string(kObserveDomain));
+  node.set_op_type(std::string(kObserveType));
+  node.set_name("modelpress_tap_" + std::to_string(tap));
+  node.add_input(value);
+  node.add_output(output);
+  onnx::AttributeProto& attribute = *node.add_attribute();
+  attribute.set_name(std::string(kTapAttribute));
+  attribute.set_type(onnx::AttributeProto::INT);
+  attribute.set_i(static_cast<int64_t>(tap));
+  return node;
+}
+
+// Puts the operator between the maker of the value and everyone who reads it, so that it runs before them and the
+// value can go after them. Inputs live for the whole run, so that theirs stands aside. False if the graph does not
+// define the value.
+bool PlaceTap(onnx::GraphProto& graph, const std::string& name, size_t tap) {
+  const std::string other = "modelpress_tapped_" + std::to_string(tap);
+  for (int i = 0; i < graph.node_size(); ++i) {
+    const auto output = std::ranges::find(*graph.mutable_node(i)->mutable_output(), name);
+    if (output == graph.mutable_node(i)->mutable_output()->end()) continue;
+    *output = other;
+    std::vector<onnx::NodeProto> nodes = {MakeObserve(other, name, tap)};
+    InsertBefore(graph, i + 1, std::move(nodes));
+    return true;
   }
-  auto* output = graph.add_output();
-  output->set_name(name);
-  output->mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::FLOAT);
+  const auto named = [&](const auto& value) { return value.name() == name; };
+  if (std::ranges::none_of(graph.input(), named)) return false;
+  std::vector<onnx::NodeProto> nodes = {MakeObserve(name, other, tap)};
+  InsertBefore(graph, 0, std::move(nodes));
+  return true;
+}
+
+absl::Status AddTaps(onnx::ModelProto& proto, const std::vector<ValueKey>& taps) {
+  if (taps.empty()) return absl::OkStatus();
+  size_t placed = 0;
+  ForEachNamedGraph(proto, [&](onnx::GraphProto& graph, const std::string& path) {
+    for (size_t i = 0; i < taps.size(); ++i) {
+      if (taps[i].graph != path) continue;
+      if (PlaceTap(graph, taps[i].value, i)) ++placed;
+    }
+  });
+  if (placed < taps.size()) {
+    return Error(ERROR_REASON_DATA_INVALID, "a tap is on a value that its graph does not define");
+  }
+  auto* import = proto.add_opset_import();
+  import->set_domain(std::string(kObserveDomain));
+  import->set_version(1);
   return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::StatusOr<std::string> RuntimeSkeleton(const Model& model,
-                                            const std::vector<std::string>& extra_outputs) {
+                                            const std::vector<ValueKey>& taps) {
   onnx::ModelProto proto = model.proto();
-  for (const std::string& name : extra_outputs) {
-    MP_RETURN_IF_ERROR(AddOutput(*proto.mutable_graph(), name));
-  }
+  MP_RETURN_IF_ERROR(AddTaps(proto, taps));
   absl::Status status;
   ForEachTensor(proto, [&](const TensorSite& site) {
     onnx::TensorProto& tensor = *site.tensor;

@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "core/base/status.h"
 #include "core/runtime/environment.h"
+#include "core/runtime/observe_operator.h"
 #include "core/runtime/runtime_error.h"
 #include "core/runtime/runtime_skeleton.h"
 #include "core/runtime/session_options.h"
@@ -83,6 +84,9 @@ struct Session::State {
   std::vector<ValueInfo> outputs;
   // The descriptors behind the weights must stay open as long as the session may read them.
   std::vector<WeightRef> weights;
+  // Outlive the session, whose kernels call them.
+  TapObserver observer;
+  std::shared_ptr<Ort::CustomOpDomain> observe_domain;
   std::unique_ptr<Ort::Session> session;
 };
 
@@ -91,11 +95,16 @@ Session::~Session() = default;
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(const Model& model,
                                                          const SessionOptions& options) {
-  MP_ASSIGN_OR_RETURN(const std::string skeleton, RuntimeSkeleton(model, options.extra_outputs));
+  MP_ASSIGN_OR_RETURN(const std::string skeleton, RuntimeSkeleton(model, options.taps));
   auto state = std::make_unique<State>();
   state->weights = model.weights();
   try {
-    const Ort::SessionOptions runtime_options = MakeRuntimeOptions(options);
+    Ort::SessionOptions runtime_options = MakeRuntimeOptions(options);
+    if (!options.taps.empty()) {
+      state->observer = options.observer;
+      state->observe_domain = MakeObserveDomain(state->observer);
+      runtime_options.Add(*state->observe_domain);
+    }
     state->session = std::make_unique<Ort::Session>(RuntimeEnvironment(), skeleton.data(),
                                                     skeleton.size(), runtime_options);
     Ort::AllocatorWithDefaultOptions allocator;

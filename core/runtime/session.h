@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -17,8 +18,14 @@
 #include "core/base/cancellation.h"
 #include "core/model/model.h"
 #include "core/model/tensor.h"
+#include "core/model/value_key.h"
 
 namespace modelpress {
+
+// Sees a tapped value: the number of the tap, and the value itself, which lives no longer than the call. Called on the
+// thread that runs the session, in the order in which values are made; once for each turn of a loop, and not at all
+// where control flow does not come by. Must not throw.
+using TapObserver = std::function<void(size_t tap, const Tensor& value)>;
 
 struct SessionOptions {
   int threads = 1;
@@ -26,8 +33,10 @@ struct SessionOptions {
   bool prepack = false;
   // Graph optimizations of the runtime; off gives the plain operators' numbers.
   bool optimize = true;
-  // Values to hand out beside the model's outputs (calibration taps); must be float tensors of the main graph.
-  std::vector<std::string> extra_outputs;
+  // Float values of any graph to be seen while the model runs, and who sees them. Taps keep the runtime from fusing
+  // operators across them. DATA_INVALID for a value that its graph neither makes nor has as an input.
+  std::vector<ValueKey> taps;
+  TapObserver observer;
   // For profile.h only: where the runtime writes its profile (file name's beginning), and its optimized graph (weights in
   // a second file beside it). Empty: neither.
   std::string profile_prefix;
@@ -54,7 +63,7 @@ class Session {
   static absl::StatusOr<std::unique_ptr<Session>> Create(const Model& model, const SessionOptions& options);
   ~Session();
 
-  // Inputs without an initializer behind them, in order; outputs in order (extra ones last).
+  // Inputs without an initializer behind them, in order; outputs in order.
   const std::vector<ValueInfo>& inputs() const;
   const std::vector<ValueInfo>& outputs() const;
 

@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <thread>
 
 #include "core/base/status.h"
@@ -17,6 +18,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 Model Parse(const char* text) {
   Model model;
@@ -123,14 +125,62 @@ TEST(SessionTest, HalfAGigabyteOfWeightsCostsNoAnonymousMemory) {
   EXPECT_LT(AnonymousKib(), before + 32 * 1024);
 }
 
-TEST(SessionTest, ExtraOutputsTapInnerValues) {
+// The values seen by each tap, one after the other.
+std::map<size_t, std::vector<float>> Observe(const Model& model, std::vector<ValueKey> taps,
+                                             const TensorMap& inputs, TensorMap* outputs) {
+  std::map<size_t, std::vector<float>> seen;
+  auto session =
+      Session::Create(model, {.taps = std::move(taps), .observer = [&](size_t tap, const Tensor& x) {
+                                const auto values = x.as<float>();
+                                seen[tap].insert(seen[tap].end(), values.begin(), values.end());
+                              }});
+  EXPECT_TRUE(session.ok()) << session.status();
+  if (session.ok()) *outputs = (*session)->Run(inputs).value();
+  return seen;
+}
+
+TEST(SessionTest, TapsSeeInputsInnerValuesAndOutputs) {
   const Model model = Parse(R"(<ir_version: 8, opset_import: ["" : 17]>
     g (float[2] x) => (float[2] y) { t = Neg(x)  y = Abs(t) })");
-  auto session = Session::Create(model, {.extra_outputs = {"t"}}).value();
-  const auto outputs = session->Run({{"x", Floats({2}, {1, -2})}}).value();
-  EXPECT_THAT(outputs.at("t").as<float>(), ElementsAre(-1, 2));
-  EXPECT_EQ(ReasonOf(Session::Create(model, {.extra_outputs = {"ghost"}}).status()),
+  TensorMap outputs;
+  const auto seen = Observe(model, {{"", "t"}, {"", "x"}, {"", "y"}},
+                            {{"x", Floats({2}, {1, -2})}}, &outputs);
+  EXPECT_THAT(seen, ElementsAre(Pair(0, ElementsAre(-1, 2)), Pair(1, ElementsAre(1, -2)),
+                                Pair(2, ElementsAre(1, 2))));
+  EXPECT_THAT(outputs.at("y").as<float>(), ElementsAre(1, 2));
+  EXPECT_EQ(ReasonOf(Session::Create(model, {.taps = {{"", "ghost"}}}).status()),
             ERROR_REASON_DATA_INVALID);
+}
+
+TEST(SessionTest, TapsSeeTheBranchThatRunsAndEveryTurnOfALoop) {
+  const Model branches = Parse(R"(<ir_version: 8, opset_import: ["" : 17]>
+    g (float[2] x, bool c) => (float[2] y) {
+      y = If(c) <then_branch = a () => (float[2] u) { t = Neg(x) u = Abs(t) },
+                 else_branch = b () => (float[2] u) { t = Add(x, x) u = Abs(t) }>
+    })");
+  const std::vector<ValueKey> taps = {{"y/then_branch", "t"}, {"y/else_branch", "t"}};
+  for (const bool taken : {true, false}) {
+    std::span<std::byte> byte;
+    Tensor condition = Tensor::Make(DataType::kBool, {}, &byte).value();
+    byte[0] = std::byte{taken};
+    TensorMap outputs;
+    const auto seen =
+        Observe(branches, taps, {{"x", Floats({2}, {1, -2})}, {"c", condition}}, &outputs);
+    if (taken) {
+      EXPECT_THAT(seen, ElementsAre(Pair(0, ElementsAre(-1, 2))));
+    } else {
+      EXPECT_THAT(seen, ElementsAre(Pair(1, ElementsAre(2, -4))));
+    }
+  }
+  const Model loop = Parse(R"(<ir_version: 8, opset_import: ["" : 17]>
+    g (float[1] x) => (float[1] y)
+    <int64 n = {3}, bool c = {1}> {
+      y = Loop(n, c, x) <body = b (int64 i, bool c_in, float[1] s) => (bool c_out, float[1] d)
+        { c_out = Identity(c_in) d = Add(s, s) }>
+    })");
+  TensorMap outputs;
+  EXPECT_THAT(Observe(loop, {{"y/body", "d"}, {"y/body", "s"}}, {{"x", Floats({1}, {1})}}, &outputs),
+              ElementsAre(Pair(0, ElementsAre(2, 4, 8)), Pair(1, ElementsAre(1, 2, 4))));
 }
 
 TEST(SessionTest, StringsGoInAndOut) {

@@ -1,0 +1,21 @@
+// The samples that passes calibrate on.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "core/data/samples.h"
+#include "core/model/model.h"
+
+namespace modelpress {
+
+// One sample a feed where the model allows it: split calib, else train, unlabeled, val, test, or
+// the data set without splits; without data, `synthetic_count` seeded synthetic samples (which
+// Samples::synthetic() tells). At most `max_samples` (0: all). Errors: those of the data.
+absl::StatusOr<std::unique_ptr<Samples>> OpenCalibrationSamples(const Model& model,
+                                                                const DataSet* data,
+                                                                uint64_t max_samples,
+                                                                uint64_t synthetic_count,
+                                                                uint64_t seed);
+
+}  // namespace modelpress
