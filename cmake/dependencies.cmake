@@ -12,11 +12,12 @@ find_package(yaml-cpp REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(GTest REQUIRED)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+# Looking for re2 through pkg-config, as gRPC does too, walks abseil's 200-odd .pc files once per question: 45 s of every
+# configure.
+add_library(re2::re2 INTERFACE IMPORTED)
+target_link_libraries(re2::re2 INTERFACE re2)
+set(re2_FOUND TRUE)
 if(NOT MODELPRESS_CORE_ONLY)
-  # gRPC looks for re2 through pkg-config, which walks abseil's 200-odd .pc files once per question: 45 s of every configure.
-  add_library(re2::re2 INTERFACE IMPORTED)
-  target_link_libraries(re2::re2 INTERFACE re2)
-  set(re2_FOUND TRUE)
   find_package(gRPC REQUIRED)
   find_package(prometheus-cpp REQUIRED)
   find_program(GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)

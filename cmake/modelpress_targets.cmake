@@ -3,7 +3,12 @@
 # Flags of everything we compile ourselves. -ffp-contract=off: the same bytes on every machine (g++ would otherwise fuse
 # intrinsics into FMA). Designated initializers leave defaults out on purpose.
 add_library(modelpress_flags INTERFACE)
-target_compile_options(modelpress_flags INTERFACE -Wall -Wextra -Werror -Wno-missing-field-initializers -ffp-contract=off)
+target_compile_options(modelpress_flags INTERFACE -Wall -Wextra -Werror -Wno-missing-field-initializers
+                                                   -ffp-contract=off)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # Below -O3, g++ 14 sees writes beyond the end in std::string's own inlined code (GCC bugs 105329, 105651).
+  target_compile_options(modelpress_flags INTERFACE -Wno-array-bounds -Wno-stringop-overflow -Wno-restrict)
+endif()
 target_include_directories(modelpress_flags INTERFACE ${CMAKE_SOURCE_DIR})
 
 # Libraries are not instrumented: uninstrumented.h says what that takes. libstdc++ and protobuf headers pass null where
@@ -23,6 +28,40 @@ elseif(MODELPRESS_SANITIZE STREQUAL "fuzz")
   add_link_options(-fsanitize=address)
 endif()
 
+# What nearly every file includes, compiled once: halves the time of a build from nothing. Files still include what they
+# use; the fuzz preset, which has no precompiled headers, holds them to it. libonnx's definitions change nothing for those
+# who do not link it, and a precompiled header is only taken where all definitions are the same.
+add_compile_definitions(ONNX_ML=1 ONNX_NAMESPACE=onnx)
+function(modelpress_precompiled_headers name)
+  file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/${name}.cc CONTENT "// Only there for the precompiled header.\n")
+  add_library(${name} OBJECT ${CMAKE_BINARY_DIR}/${name}.cc)
+  target_link_libraries(${name} PRIVATE modelpress_proto modelpress_flags absl::flat_hash_map absl::flat_hash_set
+                                        absl::statusor absl::strings)
+  target_precompile_headers(${name} PRIVATE
+    <algorithm> <atomic> <chrono> <cmath> <cstdint> <filesystem> <format> <functional> <map> <memory> <mutex> <optional>
+    <set> <span> <string> <string_view> <utility> <vector> <absl/container/flat_hash_map.h>
+    <absl/container/flat_hash_set.h> <absl/status/statusor.h> <absl/strings/str_cat.h> <modelpress/v1/report.pb.h>
+    <onnx/onnx_pb.h> ${ARGN})
+endfunction()
+if(NOT MODELPRESS_SANITIZE STREQUAL "fuzz")
+  set(MODELPRESS_PRECOMPILE ON)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    add_compile_options(-fpch-preprocess)  # ccache asks for it
+  endif()
+  modelpress_precompiled_headers(modelpress_headers)
+  modelpress_precompiled_headers(modelpress_test_headers <gmock/gmock.h> <gtest/gtest.h>)
+  target_link_libraries(modelpress_test_headers PRIVATE GTest::gmock GTest::gtest)
+  target_compile_options(modelpress_test_headers PRIVATE -O1)
+endif()
+
+# modelpress_compile(TARGET): how the project's own libraries and programs are compiled.
+function(modelpress_compile target)
+  target_link_libraries(${target} PRIVATE modelpress_flags)
+  if(MODELPRESS_PRECOMPILE)
+    target_precompile_headers(${target} REUSE_FROM modelpress_headers)
+  endif()
+endfunction()
+
 # modelpress_library(NAME DEPS ...): library modelpress_NAME from every *.cc of the current folder.
 function(modelpress_library name)
   cmake_parse_arguments(ARG "" "" "DEPS;EXTRA_SOURCES" ${ARGN})
@@ -35,7 +74,8 @@ function(modelpress_library name)
     return()
   endif()
   add_library(modelpress_${name} STATIC ${sources})
-  target_link_libraries(modelpress_${name} PUBLIC ${ARG_DEPS} PRIVATE modelpress_flags)
+  target_link_libraries(modelpress_${name} PUBLIC ${ARG_DEPS})
+  modelpress_compile(modelpress_${name})
 endfunction()
 
 # modelpress_tests(NAME DEPS ... [LABELS ...]): test program NAME from every *_test.cc of the current folder, run by
@@ -48,6 +88,10 @@ function(modelpress_tests name)
   add_executable(${name} ${sources})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} modelpress_test_support GTest::gmock GTest::gtest GTest::gtest_main
                                         modelpress_flags)
+  target_compile_options(${name} PRIVATE -O1)  # tests wait for the compiler longer than for themselves
+  if(MODELPRESS_PRECOMPILE)
+    target_precompile_headers(${name} REUSE_FROM modelpress_test_headers)
+  endif()
   add_test(NAME ${name} COMMAND ${name})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 600)

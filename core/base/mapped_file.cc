@@ -8,11 +8,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <format>
 #include <limits>
 #include <string_view>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -20,7 +20,7 @@ namespace {
 
 Error AccessError(std::string_view action, const std::string& path, int error) {
   return Error(ERROR_REASON_FILE_ACCESS,
-               std::format("cannot {} {}: {}", action, path, strerror(error)))
+               FormatString("cannot {} {}: {}", action, path, strerror(error)))
       .With("path", path);
 }
 
@@ -44,7 +44,7 @@ absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::OpenForReading(
   struct stat info;
   if (fstat(file->descriptor_, &info) != 0) return AccessError("examine", path, errno);
   if (!S_ISREG(info.st_mode)) {
-    return Error(ERROR_REASON_FILE_ACCESS, std::format("{} is not a regular file", path))
+    return Error(ERROR_REASON_FILE_ACCESS, FormatString("{} is not a regular file", path))
         .With("path", path);
   }
   file->size_ = static_cast<uint64_t>(info.st_size);
@@ -57,7 +57,7 @@ absl::StatusOr<std::shared_ptr<MappedFile>> MappedFile::Create(const std::string
   auto file = std::shared_ptr<MappedFile>(new MappedFile);
   file->path_ = path;
   if (size > static_cast<uint64_t>(std::numeric_limits<off_t>::max())) {
-    return Error(ERROR_REASON_DISK_FULL, std::format("a file of {} bytes is impossible", size));
+    return Error(ERROR_REASON_DISK_FULL, FormatString("a file of {} bytes is impossible", size));
   }
   file->descriptor_ = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (file->descriptor_ < 0) return AccessError("create", path, errno);
@@ -67,7 +67,7 @@ absl::StatusOr<std::shared_ptr<MappedFile>> MappedFile::Create(const std::string
     if (error != 0) {
       unlink(path.c_str());
       return Error(ERROR_REASON_DISK_FULL,
-                   std::format("cannot reserve {} bytes for {}: {}", size, path,
+                   FormatString("cannot reserve {} bytes for {}: {}", size, path,
                                strerror(error)))
           .With("needed", std::to_string(size))
           .With("errno", std::to_string(error))

@@ -5,10 +5,10 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <format>
 #include <system_error>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -38,7 +38,7 @@ absl::StatusOr<std::unique_ptr<Scratch>> Scratch::Open(const std::string& folder
   }
   if (error) {
     return Error(ERROR_REASON_FILE_ACCESS,
-                 std::format("cannot use the scratch folder {}: {}", folder, error.message()))
+                 FormatString("cannot use the scratch folder {}: {}", folder, error.message()))
         .With("path", folder)
         .Remedy("name a folder that this user can write to");
   }
@@ -68,7 +68,7 @@ absl::StatusOr<std::shared_ptr<MappedFile>> Scratch::NewFile(uint64_t size) {
     const uint64_t available = quota_bytes_ - std::min(usage_->bytes, quota_bytes_);
     if (quota_bytes_ != 0 && size > available) {
       return Error(ERROR_REASON_SCRATCH_FULL,
-                   std::format("the job needs {} more bytes of scratch space but {} are left of "
+                   FormatString("the job needs {} more bytes of scratch space but {} are left of "
                                "its quota",
                                size, available))
           .With("needed", std::to_string(size))

@@ -3,7 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <format>
+
+#include "core/base/format_string.h"
 
 namespace modelpress {
 namespace {
@@ -51,7 +52,7 @@ std::string ToUtf8(std::string_view bytes) {
   while (!bytes.empty()) {
     const size_t length = CharacterLength(bytes);
     if (length == 0) {
-      text += std::format("\\x{:02x}", static_cast<uint8_t>(bytes.front()));
+      text += FormatString("\\x{:02x}", static_cast<uint8_t>(bytes.front()));
       bytes.remove_prefix(1);
     } else {
       text += bytes.substr(0, length);

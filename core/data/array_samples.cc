@@ -2,9 +2,9 @@
 #include "core/data/array_samples.h"
 
 #include <algorithm>
-#include <format>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/data/input_feed.h"
 #include "core/data/labels.h"
@@ -47,7 +47,7 @@ class ArraySamples : public Samples {
       if (counted == nullptr) counted = &feed;
       if (feed.samples() != counted->samples()) {
         return Error(ERROR_REASON_DATA_INVALID,
-                     std::format("input '{}' has {} samples but input '{}' has {}",
+                     FormatString("input '{}' has {} samples but input '{}' has {}",
                                  feed.input_name(), feed.samples(), counted->input_name(),
                                  counted->samples()))
             .With("input", feed.input_name())
@@ -59,7 +59,7 @@ class ArraySamples : public Samples {
     samples_ = counted == nullptr ? 1 : counted->samples();
     if (labels_.has_value() && labels_->samples() != samples_) {
       return Error(ERROR_REASON_DATA_INVALID,
-                   std::format("there are {} labels for {} samples", labels_->samples(), samples_))
+                   FormatString("there are {} labels for {} samples", labels_->samples(), samples_))
           .With("input", "labels")
           .With("expected", std::to_string(samples_))
           .With("found", std::to_string(labels_->samples()));
@@ -87,7 +87,7 @@ class ArraySamples : public Samples {
       if (all % extent != 0) return NotAMultiple(*fixed, all);
       samples_ = std::max(samples_ / extent, uint64_t{1}) * extent;
     }
-    if (samples_ < all) description_ += std::format(" (first {} of {} samples)", samples_, all);
+    if (samples_ < all) description_ += FormatString(" (first {} of {} samples)", samples_, all);
     return absl::OkStatus();
   }
 
@@ -99,7 +99,7 @@ class ArraySamples : public Samples {
 
   static absl::Status FixedBatchesDiffer(const InputFeed& a, const InputFeed& b) {
     return Error(ERROR_REASON_DATA_INVALID,
-                 std::format("axis 0 of input '{}' is fixed at {}, which does not go together with "
+                 FormatString("axis 0 of input '{}' is fixed at {}, which does not go together with "
                              "the other inputs' samples",
                              a.input_name(), a.fixed_batch()))
         .With("input", b.input_name())
@@ -108,11 +108,11 @@ class ArraySamples : public Samples {
 
   static absl::Status NotAMultiple(const InputFeed& feed, uint64_t samples) {
     return Error(ERROR_REASON_DATA_INVALID,
-                 std::format("the model takes exactly {} samples of input '{}' at once, but there "
+                 FormatString("the model takes exactly {} samples of input '{}' at once, but there "
                              "are {}",
                              feed.fixed_batch(), feed.input_name(), samples))
         .With("input", feed.input_name())
-        .With("expected", std::format("a multiple of {}", feed.fixed_batch()))
+        .With("expected", FormatString("a multiple of {}", feed.fixed_batch()))
         .With("found", std::to_string(samples))
         .Remedy("leave out or add samples");
   }

@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <format>
 #include <utility>
 
 #include "absl/strings/str_join.h"
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/data/array_samples.h"
 #include "core/data/file_tree.h"
@@ -45,7 +45,7 @@ class TreeDataSet : public DataSet {
       return OpenSplit(files, inputs, batch_size, max_samples);
     }
     return Error(ERROR_REASON_DATA_MISSING,
-                 std::format("the data has no split '{}', only {}", absl::StrJoin(wanted, "', '"),
+                 FormatString("the data has no split '{}', only {}", absl::StrJoin(wanted, "', '"),
                              absl::StrJoin(splits_, ", ")))
         .With("needed", split);
   }
@@ -62,12 +62,12 @@ class TreeDataSet : public DataSet {
 
   absl::StatusOr<SplitFiles> FilesOf(std::string_view split) const {
     SplitFiles files{.tree = tree_, .prefix = std::string(split) + "/"};
-    files.description = std::format("{} split of the caller's data", split);
+    files.description = FormatString("{} split of the caller's data", split);
     if (!HasNpz(split)) return files;
     const std::string name = std::string(split) + ".npz";
     if (HasFolder(split)) {
       return Error(ERROR_REASON_DATA_INVALID,
-                   std::format("the data has both '{}' and a folder '{}'", name, split))
+                   FormatString("the data has both '{}' and a folder '{}'", name, split))
           .Remedy("remove one of them");
     }
     MP_ASSIGN_OR_RETURN(SharedBytes bytes, tree_->Open(name));
@@ -96,7 +96,7 @@ absl::StatusOr<std::unique_ptr<DataSet>> DataSet::Open(const std::string& path, 
   }
   if (tree->names().empty()) {
     return Error(ERROR_REASON_DATA_INVALID,
-                 std::format("{} holds no .npy or .npz files", tree->label()))
+                 FormatString("{} holds no .npy or .npz files", tree->label()))
         .Remedy("give a folder, ZIP or .npz with one array per input of the model");
   }
   return std::make_unique<TreeDataSet>(std::move(tree), scratch);

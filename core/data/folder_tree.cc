@@ -1,9 +1,9 @@
 // A data set's files in a folder: see file_tree.h.
 #include <algorithm>
 #include <filesystem>
-#include <format>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/data/file_tree.h"
 
@@ -17,7 +17,7 @@ constexpr int kMaxDepth = 8;
 constexpr size_t kMaxFiles = 1'000'000;
 
 Error Unreadable(const std::string& path, const std::error_code& error) {
-  return Error(ERROR_REASON_FILE_ACCESS, std::format("cannot read {}: {}", path, error.message()))
+  return Error(ERROR_REASON_FILE_ACCESS, FormatString("cannot read {}: {}", path, error.message()))
       .With("path", path)
       .Remedy("check the path given for the data");
 }
@@ -73,7 +73,7 @@ absl::StatusOr<std::vector<std::string>> ListDataFiles(const std::string& folder
       if (error) return Unreadable(path, error);
       if (!LiesWithin(root, target)) {
         return Error(ERROR_REASON_DATA_INVALID,
-                     std::format("'{}' is a link that leads out of the data folder", name))
+                     FormatString("'{}' is a link that leads out of the data folder", name))
             .Remedy("put the file itself into the folder");
       }
     }
@@ -81,7 +81,7 @@ absl::StatusOr<std::vector<std::string>> ListDataFiles(const std::string& folder
       // Also ends the walk through a link to a folder above it.
       if (entry.depth() >= kMaxDepth) {
         return Error(ERROR_REASON_DATA_INVALID,
-                     std::format("the data folder is more than {} levels deep at '{}'", kMaxDepth,
+                     FormatString("the data folder is more than {} levels deep at '{}'", kMaxDepth,
                                  name));
       }
       continue;
@@ -89,7 +89,7 @@ absl::StatusOr<std::vector<std::string>> ListDataFiles(const std::string& folder
     if (!entry->is_regular_file(error)) continue;
     if (names.size() == kMaxFiles) {
       return Error(ERROR_REASON_DATA_INVALID,
-                   std::format("the data folder has more than {} files", kMaxFiles))
+                   FormatString("the data folder has more than {} files", kMaxFiles))
           .Remedy("put the samples of an input into one array");
     }
     names.push_back(std::move(name));

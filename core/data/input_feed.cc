@@ -3,11 +3,11 @@
 
 #include <cmath>
 #include <cstring>
-#include <format>
 #include <optional>
 #include <utility>
 
 #include "absl/strings/str_join.h"
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -17,7 +17,7 @@ Error Mismatch(const ValueInfo& input, const std::string& found, std::string_vie
                std::string_view what) {
   const std::string expected = DescribeValue(input);
   return Error(ERROR_REASON_DATA_INVALID,
-               std::format("'{}' {}: the model's input '{}' takes {}, the array is {}", file, what,
+               FormatString("'{}' {}: the model's input '{}' takes {}, the array is {}", file, what,
                            input.name, expected, found))
       .With("input", input.name)
       .With("expected", expected)
@@ -32,7 +32,7 @@ absl::Status CheckType(const ValueInfo& input, const NpyArray& array, std::strin
   return Mismatch(input, Describe(array), file, "has the wrong type")
       .Remedy(input.type == DataType::kString
                   ? "save it as fixed-width strings (NumPy dtype S or U)"
-                  : std::format("save it as {} (NumPy: array.astype('{}'))",
+                  : FormatString("save it as {} (NumPy: array.astype('{}'))",
                                 DataTypeName(input.type), DataTypeName(input.type)));
 }
 
@@ -80,11 +80,11 @@ std::string DescribeValue(const ValueInfo& value) {
                       : named            ? value.symbols[i]
                                          : "?");
   }
-  return std::format("{} [{}]", DataTypeName(value.type), absl::StrJoin(extents, ", "));
+  return FormatString("{} [{}]", DataTypeName(value.type), absl::StrJoin(extents, ", "));
 }
 
 std::string DescribeArray(DataType type, std::span<const int64_t> dims) {
-  return std::format("{} [{}]", DataTypeName(type), absl::StrJoin(dims, ", "));
+  return FormatString("{} [{}]", DataTypeName(type), absl::StrJoin(dims, ", "));
 }
 
 absl::StatusOr<InputFeed> InputFeed::FromArray(ValueInfo input, NpyArray array, std::string name) {
@@ -162,7 +162,7 @@ absl::Status InputFeed::CheckValues(const Tensor& value, uint64_t first, uint64_
     for (const std::byte byte : value.bytes) {
       if (std::to_integer<int>(byte) > 1) {
         return Error(ERROR_REASON_DATA_INVALID,
-                     std::format("the array of input '{}' is bool but holds other bytes than 0 "
+                     FormatString("the array of input '{}' is bool but holds other bytes than 0 "
                                  "and 1", input_.name))
             .With("input", input_.name);
       }
@@ -174,7 +174,7 @@ absl::Status InputFeed::CheckValues(const Tensor& value, uint64_t first, uint64_
   const uint64_t per_sample = value.element_count() / count;
   const uint64_t sample = first + *at / per_sample;
   return Error(ERROR_REASON_DATA_NOT_FINITE,
-               std::format("sample {} of input '{}' holds {} at element {}", sample, input_.name,
+               FormatString("sample {} of input '{}' holds {} at element {}", sample, input_.name,
                            ElementAsDouble(value, *at), *at % per_sample))
       .With("input", input_.name)
       .With("sample", std::to_string(sample))

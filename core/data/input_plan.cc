@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <cstring>
-#include <format>
 #include <limits>
 #include <string_view>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/model/graph.h"
 
@@ -178,7 +178,7 @@ absl::StatusOr<std::vector<InputPlan>> PlanInputs(const Model& model) {
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (!inputs[i].is_tensor) {
       return Error(ERROR_REASON_DATA_INVALID,
-                   std::format("input '{}' is a sequence, map or optional, for which no samples can "
+                   FormatString("input '{}' is a sequence, map or optional, for which no samples can "
                                "be made up",
                                inputs[i].name))
           .With("input", inputs[i].name)

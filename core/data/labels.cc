@@ -2,9 +2,9 @@
 #include "core/data/labels.h"
 
 #include <cmath>
-#include <format>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -15,7 +15,7 @@ absl::Status CheckType(const NpyArray& array) {
       array.type == DataType::kComplex64 || array.type == DataType::kComplex128;
   if (array.type != DataType::kString && !is_complex) return absl::OkStatus();
   return Error(ERROR_REASON_DATA_INVALID,
-               std::format("the labels are {}", DataTypeName(array.type)))
+               FormatString("the labels are {}", DataTypeName(array.type)))
       .With("input", "labels")
       .With("expected", "integers or floats")
       .With("found", DataTypeName(array.type))
@@ -30,7 +30,7 @@ absl::Status CheckFinite(const Tensor& labels, uint64_t first, uint64_t count) {
     if (std::isfinite(value)) continue;
     const uint64_t sample = first + i / (elements / count);
     return Error(ERROR_REASON_DATA_NOT_FINITE,
-                 std::format("the label of sample {} is {}", sample, value))
+                 FormatString("the label of sample {} is {}", sample, value))
         .With("input", "labels")
         .With("sample", std::to_string(sample))
         .With("index", std::to_string(i % (elements / count)));

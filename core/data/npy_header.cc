@@ -3,8 +3,8 @@
 #include "core/data/npy_header.h"
 
 #include <charconv>
-#include <format>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -13,7 +13,7 @@ namespace {
 constexpr size_t kMaxRank = 64;  // NumPy 2's own limit
 
 Error Bad(std::string_view what) {
-  return Error(ERROR_REASON_DATA_INVALID, std::format("the .npy header {}", what));
+  return Error(ERROR_REASON_DATA_INVALID, FormatString("the .npy header {}", what));
 }
 
 class Parser {
@@ -31,8 +31,8 @@ class Parser {
                    : key == "fortran_order" ? &has_order
                    : key == "shape"         ? &has_shape
                                             : nullptr;
-      if (seen == nullptr) return Bad(std::format("has the unknown key '{}'", key));
-      if (*seen) return Bad(std::format("has the key '{}' twice", key));
+      if (seen == nullptr) return Bad(FormatString("has the unknown key '{}'", key));
+      if (*seen) return Bad(FormatString("has the key '{}' twice", key));
       *seen = true;
       if (seen == &has_descr) {
         if (Peek() == '[') return Bad("describes a structured type; save plain arrays");
@@ -71,12 +71,12 @@ class Parser {
 
   absl::Status Expect(char wanted) {
     if (Accept(wanted)) return absl::OkStatus();
-    return Bad(std::format("has no '{}' at byte {}", wanted, at_));
+    return Bad(FormatString("has no '{}' at byte {}", wanted, at_));
   }
 
   absl::StatusOr<std::string> String() {
     const char quote = Peek();
-    if (quote != '\'' && quote != '"') return Bad(std::format("has no string at byte {}", at_));
+    if (quote != '\'' && quote != '"') return Bad(FormatString("has no string at byte {}", at_));
     const size_t end = text_.find(quote, at_ + 1);
     if (end == std::string_view::npos) return Bad("has a string without end");
     const std::string_view value = text_.substr(at_ + 1, end - at_ - 1);
@@ -93,7 +93,7 @@ class Parser {
         return value;
       }
     }
-    return Bad(std::format("has neither True nor False at byte {}", at_));
+    return Bad(FormatString("has neither True nor False at byte {}", at_));
   }
 
   absl::StatusOr<std::vector<int64_t>> Tuple() {
@@ -106,8 +106,8 @@ class Parser {
       const auto [end, error] = std::from_chars(begin, text_.data() + text_.size(), extent);
       if (error == std::errc::result_out_of_range) return Bad("has an extent of 2^63 or more");
       if (error != std::errc()) return Bad("has a shape that is no tuple of integers");
-      if (extent < 0) return Bad(std::format("has the negative extent {}", extent));
-      if (extents.size() == kMaxRank) return Bad(std::format("has more than {} axes", kMaxRank));
+      if (extent < 0) return Bad(FormatString("has the negative extent {}", extent));
+      if (extents.size() == kMaxRank) return Bad(FormatString("has more than {} axes", kMaxRank));
       extents.push_back(extent);
       at_ += static_cast<size_t>(end - begin);
       Accept('L');

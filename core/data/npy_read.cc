@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
-#include <format>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/data/npy.h"
 #include "core/data/npy_header.h"
@@ -19,7 +19,7 @@ constexpr uint64_t kMaxHeader = 65535;
 constexpr uint64_t kMaxStringItem = uint64_t{1} << 24;
 
 Error Bad(std::string_view what) {
-  return Error(ERROR_REASON_DATA_INVALID, std::format("the .npy file {}", what));
+  return Error(ERROR_REASON_DATA_INVALID, FormatString("the .npy file {}", what));
 }
 
 struct NumberType {
@@ -38,7 +38,7 @@ constexpr NumberType kNumberTypes[] = {
 // Byte order, kind letter, size: "<f4".
 absl::Status SetElement(const std::string& descr, NpyArray* array) {
   const auto unknown = [&] {
-    return Bad(std::format("holds elements of type '{}', which no model takes", descr))
+    return Bad(FormatString("holds elements of type '{}', which no model takes", descr))
         .Remedy("save numbers, bool or fixed-width strings (dtype S or U)");
   };
   if (descr.size() < 2 || std::string_view("<>|=").find(descr[0]) == std::string_view::npos) {
@@ -113,7 +113,7 @@ absl::StatusOr<std::string> StringElement(const NpyArray& array, const std::byte
   for (uint64_t i = 0; i < points; ++i) {
     const uint32_t point = point_at(i);
     if (point > 0x10FFFF || (point >= 0xD800 && point < 0xE000)) {
-      return Bad(std::format("holds {:#x}, which is no Unicode character", point));
+      return Bad(FormatString("holds {:#x}, which is no Unicode character", point));
     }
     AppendUtf8(point, &text);
   }
@@ -208,7 +208,7 @@ absl::StatusOr<NpyArray> NpyArray::Parse(SharedBytes file) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (!text.starts_with(kMagic) || text.size() < 10) return Bad("does not begin as one");
   const int major = static_cast<unsigned char>(text[6]);
-  if (major < 1 || major > 3) return Bad(std::format("has the unknown version {}", major));
+  if (major < 1 || major > 3) return Bad(FormatString("has the unknown version {}", major));
   const size_t length_bytes = major == 1 ? 2 : 4;
   const size_t header_at = 8 + length_bytes;
   if (text.size() < header_at) return Bad("ends within its header");
@@ -217,7 +217,7 @@ absl::StatusOr<NpyArray> NpyArray::Parse(SharedBytes file) {
     header_size |= static_cast<uint64_t>(static_cast<unsigned char>(text[8 + i])) << (8 * i);
   }
   if (header_size > kMaxHeader) {
-    return Bad(std::format("has a header of {} bytes, more than {}", header_size, kMaxHeader));
+    return Bad(FormatString("has a header of {} bytes, more than {}", header_size, kMaxHeader));
   }
   if (header_size > text.size() - header_at) return Bad("ends within its header");
   MP_ASSIGN_OR_RETURN(NpyHeader header, ParseNpyHeader(text.substr(header_at, header_size)));
@@ -233,7 +233,7 @@ absl::StatusOr<NpyArray> NpyArray::Parse(SharedBytes file) {
   }
   const uint64_t available = bytes.size() - header_at - header_size;
   if (size != available) {
-    return Bad(std::format("has {} bytes of elements where its shape needs {}", available, size));
+    return Bad(FormatString("has {} bytes of elements where its shape needs {}", available, size));
   }
   array.data = {bytes.subspan(header_at + header_size), std::move(file.owner)};
   return array;

@@ -1,8 +1,8 @@
 // Writing .npy arrays, version 1.0: see npy.h.
 #include <algorithm>
 #include <cstring>
-#include <format>
 
+#include "core/base/format_string.h"
 #include "core/base/utf8.h"
 #include "core/data/npy.h"
 
@@ -11,11 +11,11 @@ namespace {
 
 std::string Header(const std::string& descr, const std::vector<int64_t>& dims) {
   std::string shape;
-  for (const int64_t extent : dims) shape += std::format("{}, ", extent);
+  for (const int64_t extent : dims) shape += FormatString("{}, ", extent);
   // "(3,)" and "(3, 4)", as NumPy writes them.
   if (dims.size() == 1) shape.pop_back();
   if (dims.size() > 1) shape.resize(shape.size() - 2);
-  std::string dict = std::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}",
+  std::string dict = FormatString("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}",
                                  descr, shape);
   // Elements start at a multiple of 64, so that a mapped file is aligned.
   while ((10 + dict.size() + 1) % 64 != 0) dict += ' ';
@@ -72,7 +72,7 @@ std::string WriteStrings(const Tensor& tensor) {
   if (ascii || !std::ranges::all_of(tensor.strings, IsUtf8)) {
     size_t width = 1;
     for (const std::string& text : tensor.strings) width = std::max(width, text.size());
-    std::string out = Header(std::format("|S{}", width), tensor.dims);
+    std::string out = Header(FormatString("|S{}", width), tensor.dims);
     for (const std::string& text : tensor.strings) {
       out += text;
       out.append(width - text.size(), '\0');
@@ -85,7 +85,7 @@ std::string WriteStrings(const Tensor& tensor) {
     rows.push_back(CodePoints(text));
     width = std::max(width, rows.back().size());
   }
-  std::string out = Header(std::format("<U{}", width), tensor.dims);
+  std::string out = Header(FormatString("<U{}", width), tensor.dims);
   for (std::vector<uint32_t>& row : rows) {
     row.resize(width);
     out.append(reinterpret_cast<const char*>(row.data()), width * sizeof(uint32_t));

@@ -2,10 +2,10 @@
 #include "core/data/split_arrays.h"
 
 #include <algorithm>
-#include <format>
 #include <utility>
 
 #include "absl/strings/str_join.h"
+#include "core/base/format_string.h"
 #include "core/base/nearest_name.h"
 #include "core/base/status.h"
 
@@ -76,7 +76,7 @@ std::vector<std::string> SplitArrays::TakeFolder(std::string_view name) {
 absl::StatusOr<InputFeed> SplitArrays::TakeInput(const ValueInfo& input) {
   if (!input.is_tensor) {
     return Error(ERROR_REASON_DATA_INVALID,
-                 std::format("the model's input '{}' is no tensor and cannot be fed", input.name))
+                 FormatString("the model's input '{}' is no tensor and cannot be fed", input.name))
         .With("input", input.name);
   }
   const std::set<std::string, std::less<>> there = left_;
@@ -84,7 +84,7 @@ absl::StatusOr<InputFeed> SplitArrays::TakeInput(const ValueInfo& input) {
   std::vector<std::string> stems = TakeFolder(input.name);
   if (file.has_value() && !stems.empty()) {
     return Error(ERROR_REASON_DATA_INVALID,
-                 std::format("input '{}' has both the array '{}' and a folder of arrays",
+                 FormatString("input '{}' has both the array '{}' and a folder of arrays",
                              input.name, *file))
         .With("input", input.name);
   }
@@ -97,20 +97,20 @@ absl::StatusOr<InputFeed> SplitArrays::TakeInput(const ValueInfo& input) {
     for (const std::string& name : there) names.push_back(name.substr(0, name.find('.')));
     const std::string wanted = input.name + std::string(kExtension);
     Error error(ERROR_REASON_DATA_INVALID,
-                std::format("the {} has no array for the model's input '{}': expected '{}{}' ({}), "
+                FormatString("the {} has no array for the model's input '{}': expected '{}{}' ({}), "
                             "found {}",
                             files_.description, input.name, files_.prefix, wanted,
                             DescribeValue(input), List(there)));
     error.With("input", input.name).With("expected", wanted).With("found", List(there));
     if (const std::string nearest = NearestName(input.name, names); !nearest.empty()) {
-      error.With("nearest", nearest).Remedy(std::format("rename '{}'?", nearest));
+      error.With("nearest", nearest).Remedy(FormatString("rename '{}'?", nearest));
     }
     return error;
   }
   if (!sample_names_.has_value()) sample_names_ = stems;
   if (*sample_names_ != stems) {
     return Error(ERROR_REASON_DATA_INVALID,
-                 std::format("the files of input '{}' have other names than those of the inputs "
+                 FormatString("the files of input '{}' have other names than those of the inputs "
                              "before it",
                              input.name))
         .With("input", input.name)
@@ -147,7 +147,7 @@ absl::Status SplitArrays::CheckNothingLeft(const std::vector<ValueInfo>& inputs)
   for (const ValueInfo& input : inputs) names.push_back(input.name);
   const std::string& extra = *left_.begin();
   Error error(ERROR_REASON_DATA_INVALID,
-              std::format("'{}{}' belongs to none of the model's inputs {}", files_.prefix, extra,
+              FormatString("'{}{}' belongs to none of the model's inputs {}", files_.prefix, extra,
                           List(names)));
   error.With("input", extra).With("expected", List(names)).With("found", extra);
   const std::string nearest = NearestName(extra.substr(0, extra.find_last_of('.')), names);

@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <format>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/data/input_plan.h"
 #include "core/data/random.h"
@@ -89,7 +89,7 @@ class SyntheticSamples : public Samples {
 
   absl::StatusOr<Batch> Read(uint64_t index) const override {
     if (index >= count_) {
-      return Error(ERROR_REASON_INTERNAL_BUG, std::format("feed {} of {}", index, count_));
+      return Error(ERROR_REASON_INTERNAL_BUG, FormatString("feed {} of {}", index, count_));
     }
     Batch batch{.samples = 1, .first = index};
     for (size_t i = 0; i < plans_.size(); ++i) {
@@ -113,7 +113,7 @@ absl::Status CheckPlan(const InputPlan& plan) {
   if (std::ranges::contains(kMissing, plan.type) ||
       (plan.type != DataType::kString && BitsPerElement(plan.type) == 0)) {
     return Error(ERROR_REASON_DATA_INVALID,
-                 std::format("input '{}' is {}, for which no samples can be made up", plan.name,
+                 FormatString("input '{}' is {}, for which no samples can be made up", plan.name,
                              DataTypeName(plan.type)))
         .With("input", plan.name)
         .Remedy("send data");
@@ -122,7 +122,7 @@ absl::Status CheckPlan(const InputPlan& plan) {
   const absl::StatusOr<uint64_t> elements = ElementCount(plan.dims);
   if (!elements.ok() || *elements > kMaxInputBytes * 8 / bits) {
     return Error(ERROR_REASON_DATA_INVALID,
-                 std::format("input '{}' takes more than {} bytes at once, for which no samples are "
+                 FormatString("input '{}' takes more than {} bytes at once, for which no samples are "
                              "made up",
                              plan.name, kMaxInputBytes))
         .With("input", plan.name)

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <format>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -77,7 +77,7 @@ absl::Status ZipSource::Open() {
   absl::Status status;
   if (zip_ == nullptr) {
     status = Error(ERROR_REASON_DATA_INVALID,
-                   std::format("the archive cannot be read: {}", zip_error_strerror(&error)));
+                   FormatString("the archive cannot be read: {}", zip_error_strerror(&error)));
   }
   zip_error_fini(&error);
   return status;
@@ -91,7 +91,7 @@ absl::StatusOr<uint64_t> ZipSource::DataOffset(uint64_t index) {
   if (file != nullptr) zip_fclose(file);
   if (!read) {
     return Error(ERROR_REASON_DATA_INVALID,
-                 std::format("entry {} of the archive cannot be read", index));
+                 FormatString("entry {} of the archive cannot be read", index));
   }
   return offset;
 }

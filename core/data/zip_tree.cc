@@ -1,10 +1,10 @@
 // A data set's files in a ZIP archive: see file_tree.h.
 #include <algorithm>
-#include <format>
 #include <map>
 #include <mutex>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/data/file_tree.h"
 #include "core/data/zip_source.h"
@@ -26,7 +26,7 @@ struct Entry {
 };
 
 Error Bad(std::string_view label, std::string_view what) {
-  return Error(ERROR_REASON_DATA_INVALID, std::format("{}: {}", label, what));
+  return Error(ERROR_REASON_DATA_INVALID, FormatString("{}: {}", label, what));
 }
 
 bool IsSafeName(std::string_view name) {
@@ -55,7 +55,7 @@ class ZipTree : public FileTree {
     if (absl::Status status = source_.Open(); !status.ok()) return Bad(label_, std::string(status.message()));
     const zip_int64_t count = zip_get_num_entries(source_.archive(), 0);
     if (count > kMaxEntries) {
-      return Bad(label_, std::format("the archive has more than {} entries", kMaxEntries));
+      return Bad(label_, FormatString("the archive has more than {} entries", kMaxEntries));
     }
     for (zip_int64_t i = 0; i < count; ++i) {
       MP_RETURN_IF_ERROR(AddEntry(static_cast<uint64_t>(i)));
@@ -68,7 +68,7 @@ class ZipTree : public FileTree {
 
   absl::StatusOr<SharedBytes> Open(std::string_view name) const override {
     const auto found = entries_.find(name);
-    if (found == entries_.end()) return Bad(label_, std::format("has no entry '{}'", name));
+    if (found == entries_.end()) return Bad(label_, FormatString("has no entry '{}'", name));
     const Entry& entry = found->second;
     if (entry.compressed) return Expand(found->first, entry);
     return SharedBytes{source_.bytes().subspan(entry.offset, entry.size), source_.owner()};
@@ -81,37 +81,37 @@ class ZipTree : public FileTree {
                                      ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
     if (zip_stat_index(source_.archive(), index, 0, &stat) != 0 ||
         (stat.valid & kNeeded) != kNeeded) {
-      return Bad(label_, std::format("entry {} of the archive cannot be read", index));
+      return Bad(label_, FormatString("entry {} of the archive cannot be read", index));
     }
     const std::string name = stat.name;
     if (name.ends_with('/')) return absl::OkStatus();  // a folder
     if (!IsSafeName(name)) {
-      return Bad(label_, std::format("the archive holds the name '{}', which is no plain relative "
+      return Bad(label_, FormatString("the archive holds the name '{}', which is no plain relative "
                                      "path", name));
     }
     if (stat.encryption_method != ZIP_EM_NONE) {
-      return Bad(label_, std::format("'{}' is encrypted", name));
+      return Bad(label_, FormatString("'{}' is encrypted", name));
     }
     if (stat.comp_method != ZIP_CM_STORE && stat.comp_method != ZIP_CM_DEFLATE) {
-      return Bad(label_, std::format("'{}' is compressed by method {}, not deflate", name,
+      return Bad(label_, FormatString("'{}' is compressed by method {}, not deflate", name,
                                      stat.comp_method));
     }
     Entry entry{.index = index, .stored_size = stat.comp_size, .size = stat.size,
                 .compressed = stat.comp_method == ZIP_CM_DEFLATE};
     if (entry.compressed ? entry.size / kMaxDeflateRatio > entry.stored_size + 1
                          : entry.size != entry.stored_size) {
-      return Bad(label_, std::format("'{}' claims {} bytes from {} stored ones", name, entry.size,
+      return Bad(label_, FormatString("'{}' claims {} bytes from {} stored ones", name, entry.size,
                                      entry.stored_size));
     }
     if (entry.stored_size > 0) {
       MP_ASSIGN_OR_RETURN(entry.offset, source_.DataOffset(index));
       if (entry.offset > source_.bytes().size() ||
           entry.stored_size > source_.bytes().size() - entry.offset) {
-        return Bad(label_, std::format("'{}' runs past the end of the archive", name));
+        return Bad(label_, FormatString("'{}' runs past the end of the archive", name));
       }
     }
     if (!entries_.emplace(name, entry).second) {
-      return Bad(label_, std::format("the archive holds '{}' twice", name));
+      return Bad(label_, FormatString("the archive holds '{}' twice", name));
     }
     return absl::OkStatus();
   }
@@ -149,7 +149,7 @@ class ZipTree : public FileTree {
     complete = complete && zip_fread(file, &more, 1) == 0;
     if (file != nullptr) zip_fclose(file);
     if (!complete) {
-      return Bad(label_, std::format("'{}' is damaged: it does not expand to {} bytes with the "
+      return Bad(label_, FormatString("'{}' is damaged: it does not expand to {} bytes with the "
                                      "right checksum", name, entry.size));
     }
     return SharedBytes{bytes, std::move(target)};

@@ -1,9 +1,9 @@
 // The registry of formats: see format.h.
 #include "core/formats/format.h"
 
-#include <format>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -14,7 +14,7 @@ absl::StatusOr<std::vector<ArtifactFile>> Format::Write(const Model&, const Outp
                                                         const std::string&, const std::string&,
                                                         const JobContext&, double*) const {
   return Error(ERROR_REASON_FORMAT_UNSUPPORTED,
-               std::format("models can be read from but not written to format \"{}\"", name()))
+               FormatString("models can be read from but not written to format \"{}\"", name()))
       .With("format", name());
 }
 
@@ -45,12 +45,12 @@ absl::StatusOr<const Format*> FormatRegistry::Recognise(const InputFiles& files)
   const KnownFormat known = IdentifyKnownFormat(files.main.file->bytes());
   if (known.name.empty()) {
     return Error(ERROR_REASON_FORMAT_UNSUPPORTED,
-                 std::format("\"{}\" is not a model of any known format", files.main.name))
+                 FormatString("\"{}\" is not a model of any known format", files.main.name))
         .With("format", "unknown")
         .Remedy("send an ONNX model");
   }
   return Error(ERROR_REASON_FORMAT_UNSUPPORTED,
-               std::format("\"{}\" is a file of format {}, which cannot be read yet",
+               FormatString("\"{}\" is a file of format {}, which cannot be read yet",
                            files.main.name, known.name))
       .With("format", known.name)
       .Remedy(known.remedy);

@@ -13,10 +13,10 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
-#include <format>
 #include <mutex>
 #include <thread>
 
+#include "core/base/format_string.h"
 #include "core/base/sha256.h"
 #include "core/base/status.h"
 
@@ -31,7 +31,7 @@ constexpr size_t kMaxQueued = 8;
 absl::Status WriteError(const std::string& path, int error) {
   const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
   return Error(full ? ERROR_REASON_DISK_FULL : ERROR_REASON_FILE_ACCESS,
-               std::format("cannot write {}: {}", path, strerror(error)))
+               FormatString("cannot write {}: {}", path, strerror(error)))
       .With("path", path)
       .With("errno", std::to_string(error))
       .Remedy(full ? "free space on that disk or write to another one"
@@ -104,7 +104,7 @@ absl::StatusOr<std::unique_ptr<OutputFile>> OutputFile::Create(const std::string
   // Not mkstemp, which would leave the result readable by its owner only; the umask decides.
   for (int attempt = 0; file->descriptor_ < 0; ++attempt) {
     const std::string path =
-        std::format("{}/.modelpress-{}-{}.tmp", file->folder_, getpid(), counter++);
+        FormatString("{}/.modelpress-{}-{}.tmp", file->folder_, getpid(), counter++);
     file->descriptor_ = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (file->descriptor_ >= 0) {
       file->temporary_path_ = path;

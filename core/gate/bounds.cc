@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <format>
 #include <limits>
 #include <optional>
 
 #include "absl/strings/str_join.h"
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -67,10 +67,10 @@ absl::StatusOr<std::optional<Values>> OfOutputs(const QualityBound& bound, const
   }
   if (!worst.has_value()) {
     return Error(ERROR_REASON_RECIPE_INVALID,
-                 std::format("the bound on {} names output '{}', which was not compared", rule.name,
+                 FormatString("the bound on {} names output '{}', which was not compared", rule.name,
                              bound.output()))
         .With("field", "quality.output")
-        .Remedy(std::format("the outputs are {}", absl::StrJoin(names, ", ")));
+        .Remedy(FormatString("the outputs are {}", absl::StrJoin(names, ", ")));
   }
   double original = 0;  // of the original against itself
   if (rule.name == "cosine") original = 1;
@@ -149,12 +149,12 @@ std::vector<std::string> MetricNames() {
 absl::StatusOr<BoundResult> DecideBound(const QualityBound& bound, const Report& report) {
   const MetricRule* rule = FindMetric(bound.metric());
   if (rule == nullptr) {
-    return Error(ERROR_REASON_INTERNAL_BUG, std::format("no metric '{}'", bound.metric()));
+    return Error(ERROR_REASON_INTERNAL_BUG, FormatString("no metric '{}'", bound.metric()));
   }
   MP_ASSIGN_OR_RETURN(const std::optional<Values> values, Lookup(bound, *rule, report));
   if (!values.has_value()) {
     return Error(ERROR_REASON_DATA_MISSING,
-                 std::format("the recipe bounds {}, but it could not be measured", bound.metric()))
+                 FormatString("the recipe bounds {}, but it could not be measured", bound.metric()))
         .With("metric", bound.metric())
         .With("needed", bound.metric())
         .Remedy(MissingRemedy(bound.metric()));
@@ -183,22 +183,22 @@ absl::StatusOr<BoundResult> DecideBound(const QualityBound& bound, const Report&
     rules.push_back(std::move(words));
   };
   const double sign = rule->higher_is_better ? -1 : 1;
-  if (bound.has_min()) hold(true, bound.min(), std::format("at least {}", bound.min()));
-  if (bound.has_max()) hold(false, bound.max(), std::format("at most {}", bound.max()));
+  if (bound.has_min()) hold(true, bound.min(), FormatString("at least {}", bound.min()));
+  if (bound.has_max()) hold(false, bound.max(), FormatString("at most {}", bound.max()));
   if (bound.has_max_drop()) {
     hold(rule->higher_is_better, values->original + sign * bound.max_drop(),
-         std::format("at most {} worse than the original's {:.6g}", bound.max_drop(),
+         FormatString("at most {} worse than the original's {:.6g}", bound.max_drop(),
                      values->original));
   }
   if (bound.has_max_relative_drop()) {
     hold(rule->higher_is_better,
          values->original + sign * bound.max_relative_drop() * std::abs(values->original),
-         std::format("at most {:.6g} % worse than the original's {:.6g}",
+         FormatString("at most {:.6g} % worse than the original's {:.6g}",
                      100 * bound.max_relative_drop(), values->original));
   }
-  const std::string of = bound.output().empty() ? "" : std::format(" of '{}'", bound.output());
+  const std::string of = bound.output().empty() ? "" : FormatString(" of '{}'", bound.output());
   result.set_explanation(
-      std::format("{}{} is {:.6g}, {} be {}", bound.metric(), of, values->measured,
+      FormatString("{}{} is {:.6g}, {} be {}", bound.metric(), of, values->measured,
                   result.passed() ? "as it must" : "but it must", absl::StrJoin(rules, " and ")));
   return result;
 }

@@ -1,7 +1,7 @@
 // The structure part of the gate: the ONNX checker, and inputs and outputs that stay those of the
 // original.
-#include <format>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/gate/gate.h"
 #include "onnx/checker.h"
@@ -18,17 +18,17 @@ absl::Status CheckModel(const Model& model) {
     return absl::OkStatus();
   } catch (const onnx::checker::ValidationError& error) {
     return Error(ERROR_REASON_MODEL_MALFORMED,
-                 std::format("the ONNX checker refuses the model: {}", error.what()))
+                 FormatString("the ONNX checker refuses the model: {}", error.what()))
         .With("rule", "onnx checker");
   } catch (const onnx::InferenceError& error) {
     return Error(ERROR_REASON_MODEL_MALFORMED,
-                 std::format("types and shapes do not fit: {}", error.what()))
+                 FormatString("types and shapes do not fit: {}", error.what()))
         .With("rule", "onnx type inference");
   } catch (const std::bad_alloc&) {
     throw;  // not a fact about the model
   } catch (const std::exception& error) {
     return Error(ERROR_REASON_MODEL_MALFORMED,
-                 std::format("the ONNX checker fails: {}", error.what()))
+                 FormatString("the ONNX checker fails: {}", error.what()))
         .With("rule", "onnx checker");
   }
 }

@@ -2,8 +2,8 @@
 #include "core/gate/gate.h"
 
 #include <chrono>
-#include <format>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/base/utf8.h"
 #include "core/gate/bounds.h"
@@ -63,7 +63,7 @@ absl::Status CheckNames(std::string_view what, const std::vector<ValueInfo>& ori
   const bool same = std::ranges::equal(original, artifact, {}, &ValueInfo::name, &ValueInfo::name);
   if (same) return absl::OkStatus();
   return Error(ERROR_REASON_ARTIFACT_REJECTED,
-               std::format("the artifact's {}s are not those of the original ({} against {})", what,
+               FormatString("the artifact's {}s are not those of the original ({} against {})", what,
                            artifact.size(), original.size()))
       .With("stage", "check");
 }
@@ -77,7 +77,7 @@ absl::Status CheckStructure(const GateInput& input, Report* report) {
           .With("stage", "check");
     }
     report->add_notes(
-        ToUtf8(std::format("the ONNX checker objects to the original and so to the artifact: {}",
+        ToUtf8(FormatString("the ONNX checker objects to the original and so to the artifact: {}",
                            std::string(status.message()))));
   }
   MP_RETURN_IF_ERROR(
@@ -120,7 +120,7 @@ absl::Status MeasureLatency(const GateInput& input, const Judged& judged, const 
                after = latency.artifact_median_seconds();
   if (after > kSlowerRatio * before) {
     report->add_notes(
-        std::format("the artifact runs {:.2f} times slower than the original here ({:.3g} ms "
+        FormatString("the artifact runs {:.2f} times slower than the original here ({:.3g} ms "
                     "against {:.3g} ms)",
                     after / before, 1e3 * after, 1e3 * before));
   }
@@ -157,7 +157,7 @@ absl::Status RunGate(const GateInput& input, const JobContext& context, Report* 
     MP_ASSIGN_OR_RETURN(*report->add_bounds(), DecideBound(bound, *report));
   }
   if (report->artifact().file_bytes() > report->original().file_bytes()) {
-    report->add_notes(std::format("the artifact is larger than the original ({} against {} bytes)",
+    report->add_notes(FormatString("the artifact is larger than the original ({} against {} bytes)",
                                   report->artifact().file_bytes(),
                                   report->original().file_bytes()));
   }
@@ -168,10 +168,10 @@ absl::Status MissedBound(const Report& report) {
   for (const BoundResult& result : report.bounds()) {
     if (result.passed()) continue;
     return Error(ERROR_REASON_QUALITY_BOUND_MISSED,
-                 std::format("quality bound missed: {}", result.explanation()))
+                 FormatString("quality bound missed: {}", result.explanation()))
         .With("metric", result.bound().metric())
-        .With("bound", std::format("{}", result.required()))
-        .With("measured", std::format("{}", result.measured()));
+        .With("bound", FormatString("{}", result.required()))
+        .With("measured", FormatString("{}", result.measured()));
   }
   return absl::OkStatus();
 }

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <format>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/base/utf8.h"
 #include "core/measure/comparison.h"
@@ -32,7 +32,7 @@ absl::Status Rejected(const absl::Status& status, std::string_view stage) {
   if (ReasonOf(status) == ERROR_REASON_ARTIFACT_REJECTED) return status;
   const std::string_view did = stage == "load" ? "does not load" : "does not run";
   return Error(ERROR_REASON_ARTIFACT_REJECTED,
-               std::format("the artifact {} though the original does: {}", did,
+               FormatString("the artifact {} though the original does: {}", did,
                            std::string(status.message())))
       .With("stage", stage)
       .With("cause", ReasonName(ReasonOf(status)));
@@ -96,7 +96,7 @@ struct Meters {
     std::string task = settings.description;
     if (settings.task == Judging::TASK_BINARY && settings.class_axis < 0 &&
         !settings.threshold.has_value()) {
-      task += std::format(", class 1 above {} (guessed from the original's scores)", threshold);
+      task += FormatString(", class 1 above {} (guessed from the original's scores)", threshold);
     }
     judgement->set_task(ToUtf8(task));
   }
@@ -105,7 +105,7 @@ struct Meters {
 void NoteNotRun(Report* report, std::string_view why) {
   report->mutable_judgement()->set_data_source(Judgement::DATA_SOURCE_NONE);
   report->add_notes(
-      std::format("the artifact was loaded but not run beside the original: {}; give a data set to "
+      FormatString("the artifact was loaded but not run beside the original: {}; give a data set to "
                   "have it judged",
                   why));
 }
@@ -134,7 +134,7 @@ absl::StatusOr<Judged> Judge(const GateInput& input, const JobContext& context, 
   absl::StatusOr<std::unique_ptr<Samples>> samples = ChooseSamples(input, **original, report);
   const bool synthetic = input.data == nullptr;
   if (!samples.ok() && synthetic && ReasonOf(samples.status()) != ERROR_REASON_INTERNAL_BUG) {
-    NoteNotRun(report, std::format("no synthetic samples can be made ({})",
+    NoteNotRun(report, FormatString("no synthetic samples can be made ({})",
                                    std::string(samples.status().message())));
     return Judged();
   }
@@ -151,7 +151,7 @@ absl::StatusOr<Judged> Judge(const GateInput& input, const JobContext& context, 
     const absl::StatusOr<TensorMap> x = (*original)->Run(batch.inputs);
     if (!x.ok() && synthetic) {
       // Inputs may have to fit each other in ways that only real data does.
-      NoteNotRun(report, std::format("the original does not run on synthetic samples ({})",
+      NoteNotRun(report, FormatString("the original does not run on synthetic samples ({})",
                                      std::string(x.status().message())));
       return Judged();
     }
@@ -174,7 +174,7 @@ absl::StatusOr<Judged> Judge(const GateInput& input, const JobContext& context, 
   judgement.set_samples(seen);
   meters.Finish(&judgement);
   if (synthetic) {
-    report->add_notes(std::format(
+    report->add_notes(FormatString(
         "judged on {} synthetic samples, as no data was given: they say little about real inputs",
         seen));
   } else if (input.data->HasSplit("calib") && !input.data->HasSplit("test")) {
@@ -184,7 +184,7 @@ absl::StatusOr<Judged> Judge(const GateInput& input, const JobContext& context, 
   for (const ValueInfo& value : (*original)->outputs()) {
     if (value.is_tensor) continue;
     report->add_notes(
-        std::format("output '{}' is no tensor and was not compared", ToUtf8(value.name)));
+        FormatString("output '{}' is no tensor and was not compared", ToUtf8(value.name)));
   }
   return judged;
 }

@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <format>
 #include <set>
 
 #include "absl/strings/str_join.h"
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/measure/numbers.h"
 
@@ -63,11 +63,11 @@ Part CompareEquality(const Tensor& original, const Tensor& artifact, uint64_t be
 }
 
 std::string ShapeText(const std::vector<int64_t>& dims) {
-  return std::format("[{}]", absl::StrJoin(dims, ","));
+  return FormatString("[{}]", absl::StrJoin(dims, ","));
 }
 
 Error Rejected(const std::string& output, std::string_view message) {
-  return Error(ERROR_REASON_ARTIFACT_REJECTED, std::format("output '{}': {}", output, message))
+  return Error(ERROR_REASON_ARTIFACT_REJECTED, FormatString("output '{}': {}", output, message))
       .With("stage", "compare")
       .With("output", output);
 }
@@ -88,12 +88,12 @@ absl::Status OutputComparer::Add(const TensorMap& original, const TensorMap& art
     if (found == artifact.end()) return Rejected(name, "the artifact does not have it");
     const Tensor& y = found->second;
     if (x.dims != y.dims) {
-      return Rejected(name, std::format("the original gives shape {}, the artifact {}",
+      return Rejected(name, FormatString("the original gives shape {}, the artifact {}",
                                         ShapeText(x.dims), ShapeText(y.dims)));
     }
     const bool numeric = IsNumeric(x.type);
     if (numeric != IsNumeric(y.type) || (!numeric && x.type != y.type)) {
-      return Rejected(name, std::format("the original gives {}, the artifact {}",
+      return Rejected(name, FormatString("the original gives {}, the artifact {}",
                                         DataTypeName(x.type), DataTypeName(y.type)));
     }
     const uint64_t count = x.element_count();

@@ -2,11 +2,11 @@
 #include <zstd.h>
 
 #include <algorithm>
-#include <format>
 #include <memory>
 #include <mutex>
 #include <vector>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/measure/sizes.h"
 
@@ -60,7 +60,7 @@ absl::StatusOr<uint64_t> CompressedBytes(
         ZSTD_compressCCtx(compressor->context.get(), compressor->output.data(),
                           compressor->output.size(), frames[i].data(), frames[i].size(), kLevel);
     if (ZSTD_isError(size)) {
-      return Error(ERROR_REASON_INTERNAL_BUG, std::format("zstd: {}", ZSTD_getErrorName(size)));
+      return Error(ERROR_REASON_INTERNAL_BUG, FormatString("zstd: {}", ZSTD_getErrorName(size)));
     }
     sizes[i] = size;
     compressors.Give(std::move(compressor));

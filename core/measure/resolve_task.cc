@@ -1,9 +1,9 @@
 // Deciding what is judged: see ResolveTask in task_metrics.h.
 #include <algorithm>
 #include <cmath>
-#include <format>
 
 #include "absl/strings/str_join.h"
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/measure/numbers.h"
 #include "core/measure/task_metrics.h"
@@ -13,7 +13,7 @@ namespace {
 
 using Shape = std::vector<int64_t>;
 
-std::string ShapeText(const Shape& shape) { return std::format("[{}]", absl::StrJoin(shape, ",")); }
+std::string ShapeText(const Shape& shape) { return FormatString("[{}]", absl::StrJoin(shape, ",")); }
 
 Shape Without(const Shape& shape, size_t axis) {
   Shape rest = shape;
@@ -97,11 +97,11 @@ absl::StatusOr<std::vector<Candidate>> Candidates(const Judging& judging,
   if (judging.output().empty()) return candidates;
   if (candidates.empty() || !IsScore(*candidates[0].tensor)) {
     return Error(ERROR_REASON_RECIPE_INVALID,
-                 std::format("judging.output: '{}' is {}", judging.output(),
+                 FormatString("judging.output: '{}' is {}", judging.output(),
                              candidates.empty() ? "no output of the model"
                                                 : "not an output of floating-point scores"))
         .With("field", "judging.output")
-        .Remedy(std::format("the outputs are {}", absl::StrJoin(names, ", ")));
+        .Remedy(FormatString("the outputs are {}", absl::StrJoin(names, ", ")));
   }
   return candidates;
 }
@@ -114,7 +114,7 @@ absl::StatusOr<std::optional<int>> GivenAxis(const Judging& judging, const Candi
   if (axis < 0 || axis >= rank) {
     return Error(
                ERROR_REASON_RECIPE_INVALID,
-               std::format("judging.class_axis: output '{}' has shape {}, so there is no axis {}",
+               FormatString("judging.class_axis: output '{}' has shape {}, so there is no axis {}",
                            candidate.name, ShapeText(candidate.tensor->dims), judging.class_axis()))
         .With("field", "judging.class_axis");
   }
@@ -136,7 +136,7 @@ absl::StatusOr<TaskSettings> WithoutLabels(const Judging& judging,
   if (shape[axis] < 2) return settings;
   settings.output = candidate.name;
   settings.class_axis = axis;
-  settings.description = std::format("no labels; agreement on output '{}', classes on axis {} ({})",
+  settings.description = FormatString("no labels; agreement on output '{}', classes on axis {} ({})",
                                      candidate.name, axis, given.has_value() ? "given" : "guessed");
   return settings;
 }
@@ -193,11 +193,11 @@ absl::StatusOr<TaskSettings> ResolveTask(const Judging& judging,
                                   : settings.task == Judging::TASK_LANGUAGE_MODEL
                                       ? "language model"
                                       : "classification";
-    settings.description = std::format("{} on output '{}'", name, candidate.name);
+    settings.description = FormatString("{} on output '{}'", name, candidate.name);
     if (*axis >= 0)
-      settings.description += std::format(", {} classes on axis {}", shape[*axis], *axis);
+      settings.description += FormatString(", {} classes on axis {}", shape[*axis], *axis);
     if (*axis < 0 && settings.threshold.has_value()) {
-      settings.description += std::format(", class 1 above {}", *settings.threshold);
+      settings.description += FormatString(", class 1 above {}", *settings.threshold);
     }
     if (settings.task == Judging::TASK_LANGUAGE_MODEL) {
       settings.probabilities = AreProbabilities(*candidate.tensor, *axis);
@@ -206,16 +206,16 @@ absl::StatusOr<TaskSettings> ResolveTask(const Judging& judging,
     settings.description +=
         told && given.has_value()
             ? " (given)"
-            : std::format(" (guessed from labels of shape {})", ShapeText(labels.dims));
+            : FormatString(" (guessed from labels of shape {})", ShapeText(labels.dims));
     return settings;
   }
   std::vector<std::string> shapes;
   for (const Candidate& candidate : candidates) {
-    shapes.push_back(std::format("'{}' {}", candidate.name, ShapeText(candidate.tensor->dims)));
+    shapes.push_back(FormatString("'{}' {}", candidate.name, ShapeText(candidate.tensor->dims)));
   }
   return Error(
              ERROR_REASON_DATA_INVALID,
-             std::format("labels of shape {} fit no output of scores ({})", ShapeText(labels.dims),
+             FormatString("labels of shape {} fit no output of scores ({})", ShapeText(labels.dims),
                          shapes.empty() ? "there is none" : absl::StrJoin(shapes, ", ")))
       .With("input", "labels")
       .With("found", ShapeText(labels.dims))

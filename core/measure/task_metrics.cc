@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <format>
 #include <limits>
 #include <numbers>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/measure/numbers.h"
 
@@ -30,7 +30,7 @@ absl::StatusOr<ClassReader> ClassReader::Make(const TaskSettings& settings,
   const auto found = outputs.find(settings.output);
   if (found == outputs.end()) {
     return Error(ERROR_REASON_RUNTIME_FAILED,
-                 std::format("output '{}' is missing", settings.output));
+                 FormatString("output '{}' is missing", settings.output));
   }
   const Tensor& tensor = found->second;
   ClassReader reader;
@@ -43,7 +43,7 @@ absl::StatusOr<ClassReader> ClassReader::Make(const TaskSettings& settings,
   }
   if (static_cast<size_t>(settings.class_axis) >= tensor.dims.size()) {
     return Error(ERROR_REASON_RUNTIME_FAILED,
-                 std::format("output '{}' has {} axes, but its classes lie on axis {}",
+                 FormatString("output '{}' has {} axes, but its classes lie on axis {}",
                              settings.output, tensor.dims.size(), settings.class_axis));
   }
   reader.classes_ = static_cast<uint64_t>(tensor.dims[settings.class_axis]);
@@ -102,7 +102,7 @@ absl::Status TaskMeter::Add(const TensorMap& outputs, const Batch& batch) {
   const uint64_t count = batch.labels->element_count();
   if (count != reader.positions()) {
     return Error(ERROR_REASON_DATA_INVALID,
-                 std::format("{} labels for {} positions of output '{}', from sample {}", count,
+                 FormatString("{} labels for {} positions of output '{}', from sample {}", count,
                              reader.positions(), settings_.output, batch.first))
         .With("input", "labels")
         .With("expected", std::to_string(reader.positions()))
@@ -124,12 +124,12 @@ absl::Status TaskMeter::Add(const TensorMap& outputs, const Batch& batch) {
       const uint64_t sample =
           batch.first + i / std::max<uint64_t>(1, count / std::max<uint64_t>(1, batch.samples));
       return Error(ERROR_REASON_DATA_INVALID,
-                   std::format("label {} of sample {} is not one of the {} classes of output '{}'",
+                   FormatString("label {} of sample {} is not one of the {} classes of output '{}'",
                                value, sample, reader.classes(), settings_.output))
           .With("input", "labels")
           .With("sample", std::to_string(sample))
-          .With("expected", std::format("0..{}", reader.classes() - 1))
-          .With("found", std::format("{}", value));
+          .With("expected", FormatString("0..{}", reader.classes() - 1))
+          .With("found", FormatString("{}", value));
     }
     const auto label = static_cast<uint64_t>(value);
     ++positions_;
@@ -184,7 +184,7 @@ absl::Status AgreementMeter::Add(const TensorMap& original, const TensorMap& art
   MP_ASSIGN_OR_RETURN(const ClassReader y, ClassReader::Make(settings_, artifact));
   if (x.positions() != y.positions() || x.classes() != y.classes()) {
     return Error(ERROR_REASON_ARTIFACT_REJECTED,
-                 std::format("output '{}' has another shape in the artifact", settings_.output))
+                 FormatString("output '{}' has another shape in the artifact", settings_.output))
         .With("stage", "compare");
   }
   if (IsBinary(settings_)) unit_interval_ = unit_interval_ && x.InUnitInterval();

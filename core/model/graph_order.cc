@@ -1,11 +1,11 @@
 // Topological order of every graph and function body: see SortTopologically in graph.h.
 #include <algorithm>
-#include <format>
 #include <functional>
 #include <queue>
 #include <utility>
 #include <vector>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/model/graph.h"
 
@@ -84,7 +84,7 @@ absl::Status SortNodes(NodeList* nodes) {
                                     [](int waiting) { return waiting > 0; });
     const onnx::NodeProto& node = nodes->Get(static_cast<int>(stuck - waiting_for.begin()));
     return Error(ERROR_REASON_MODEL_MALFORMED,
-                 std::format("the graph has a cycle: node \"{}\" ({}) needs a value that depends "
+                 FormatString("the graph has a cycle: node \"{}\" ({}) needs a value that depends "
                              "on its own output",
                              node.name(), node.op_type()))
         .Node(node.name())

@@ -2,9 +2,9 @@
 #include "core/model/model.h"
 
 #include <charconv>
-#include <format>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -28,7 +28,7 @@ absl::Status CheckSize(const onnx::TensorProto& tensor, DataType type,
   MP_ASSIGN_OR_RETURN(const uint64_t expected, ByteCount(type, count));
   if (expected == size) return absl::OkStatus();
   return Error(ERROR_REASON_INTERNAL_BUG,
-               std::format("{} bytes were given for {} elements of {}, which take {}", size, count,
+               FormatString("{} bytes were given for {} elements of {}, which take {}", size, count,
                            DataTypeName(type), expected))
       .Tensor(tensor.name());
 }

@@ -5,10 +5,10 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <format>
 #include <limits>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -77,7 +77,7 @@ absl::StatusOr<Tensor> Tensor::Make(DataType type, std::vector<int64_t> dims,
   std::shared_ptr<void> block(std::calloc(size == 0 ? 1 : size, 1), std::free);
   if (block == nullptr) {
     return Error(ERROR_REASON_MEMORY_BUDGET,
-                 std::format("no memory for a tensor of {} bytes", size))
+                 FormatString("no memory for a tensor of {} bytes", size))
         .With("needed", std::to_string(size));
   }
   *data = {static_cast<std::byte*>(block.get()), size};

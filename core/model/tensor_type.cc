@@ -2,8 +2,8 @@
 #include "core/model/tensor_type.h"
 
 #include <array>
-#include <format>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -72,7 +72,7 @@ absl::StatusOr<uint64_t> ElementCount(std::span<const int64_t> dims) {
   for (const int64_t extent : dims) {
     if (extent < 0) {
       return Error(ERROR_REASON_MODEL_MALFORMED,
-                   std::format("a tensor's extent is {}, but data needs extents of 0 or more",
+                   FormatString("a tensor's extent is {}, but data needs extents of 0 or more",
                                extent));
     }
     // Zero is kept apart so that a zero extent does not hide an overflow of the others.
@@ -91,7 +91,7 @@ absl::StatusOr<uint64_t> ByteCount(DataType type, uint64_t elements) {
   const int bits = BitsPerElement(type);
   if (bits == 0) {
     return Error(ERROR_REASON_MODEL_MALFORMED,
-                 std::format("elements of type {} ({}) have no fixed size", DataTypeName(type),
+                 FormatString("elements of type {} ({}) have no fixed size", DataTypeName(type),
                              static_cast<int32_t>(type)));
   }
   if (bits == 4) return elements / 2 + elements % 2;

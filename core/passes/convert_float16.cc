@@ -11,9 +11,9 @@
 // The artifact is half the size. On CPUs the runtime computes most of it in float32 with casts in
 // between: it is not faster there.
 #include <algorithm>
-#include <format>
 #include <memory>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/passes/pass.h"
 #include "core/quant/batch_norm_folding.h"
@@ -41,7 +41,7 @@ class ConvertFloat16Pass final : public Pass {
       if (std::ranges::none_of(*list, [](const std::string& entry) { return entry.empty(); })) {
         continue;
       }
-      const std::string path = std::format("convert_float16.{}", field);
+      const std::string path = FormatString("convert_float16.{}", field);
       return Error(ERROR_REASON_RECIPE_INVALID, path + " has an empty entry").With("field", path);
     }
     return absl::OkStatus();
@@ -67,7 +67,7 @@ absl::StatusOr<PassReport> ConvertFloat16Pass::Run(Model& model, const PassStep&
                       FoldBatchNorms(model, *context.arena, *context.job));
   if (!folding.changes.empty()) {
     *report.add_notes() =
-        std::format("{} BatchNormalization nodes were folded first", folding.changes.size());
+        FormatString("{} BatchNormalization nodes were folded first", folding.changes.size());
   }
   HalfOptions half;
   half.keep_io_types = !options.has_keep_io_types() || options.keep_io_types();
@@ -85,10 +85,10 @@ absl::StatusOr<PassReport> ConvertFloat16Pass::Run(Model& model, const PassStep&
   for (Skip& skip : converted.skips) *report.add_skips() = std::move(skip);
   std::string kept;
   for (const auto& [op, count] : converted.float_operators) {
-    kept += std::format("{}{} x {}", kept.empty() ? "" : ", ", count, op);
+    kept += FormatString("{}{} x {}", kept.empty() ? "" : ", ", count, op);
   }
   if (!kept.empty()) *report.add_notes() = "stayed in float32: " + kept;
-  *report.add_notes() = std::format("{} Casts were added", converted.casts);
+  *report.add_notes() = FormatString("{} Casts were added", converted.casts);
   MP_RETURN_IF_ERROR(RequireChange(step, report));
   RemoveDead(model.mutable_proto());
   report.set_weight_bytes_after(WeightBytes(model));

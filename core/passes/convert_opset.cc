@@ -6,9 +6,9 @@
 // By libonnx's version converter, one adapter for each operator and version step; weights stay in
 // their files (see opset_conversion.h). Where no adapter exists the pass refuses, instead of
 // changing the number alone.
-#include <format>
 #include <memory>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/passes/pass.h"
 #include "core/quant/opset_conversion.h"
@@ -27,7 +27,7 @@ class ConvertOpsetPass final : public Pass {
     const uint32_t version = step.convert_opset().version();
     if (version >= kOldestOpset && version <= kNewestOpset) return absl::OkStatus();
     return Error(ERROR_REASON_RECIPE_INVALID,
-                 std::format("convert_opset.version is {}, must be {} to {}", version, kOldestOpset,
+                 FormatString("convert_opset.version is {}, must be {} to {}", version, kOldestOpset,
                              kNewestOpset))
         .With("field", "convert_opset.version");
   }
@@ -43,7 +43,7 @@ class ConvertOpsetPass final : public Pass {
     SeparateInitializersFromInputs(model);
     MP_RETURN_IF_ERROR(ConvertDefaultDomain(model, to));
     if (from != to) {
-      report.add_changes()->set_what(std::format("opset {} to {}", from, to));
+      report.add_changes()->set_what(FormatString("opset {} to {}", from, to));
     }
     MP_RETURN_IF_ERROR(RequireChange(step, report));
     report.set_weight_bytes_after(WeightBytes(model));

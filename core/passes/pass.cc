@@ -2,9 +2,9 @@
 #include "core/passes/pass.h"
 
 #include <algorithm>
-#include <format>
 #include <map>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -43,7 +43,7 @@ absl::StatusOr<const Pass*> PassRegistry::ForStep(const PassStep& step) const {
   const Pass* pass = Find(field->name());
   if (pass == nullptr) {
     return Error(ERROR_REASON_UNKNOWN_PASS,
-                 std::format("this build has no pass \"{}\"", field->name()))
+                 FormatString("this build has no pass \"{}\"", field->name()))
         .With("pass", field->name());
   }
   return pass;
@@ -55,10 +55,10 @@ absl::Status RequireChange(const PassStep& step, const PassReport& report) {
   for (const Skip& skip : report.skips()) ++counts[skip.reason()];
   std::string summary = report.skips_size() == 0 ? "the model has nothing it could work on" : "";
   for (const auto& [reason, count] : counts) {
-    summary += std::format("{}{} x {}", summary.empty() ? "" : ", ", count, reason);
+    summary += FormatString("{}{} x {}", summary.empty() ? "" : ", ", count, reason);
   }
   Error error(ERROR_REASON_NOTHING_CHANGED,
-              std::format("pass {} would change nothing: {}", report.pass(), summary));
+              FormatString("pass {} would change nothing: {}", report.pass(), summary));
   error.With("pass", report.pass());
   for (const auto& [reason, count] : counts) error.With(reason, std::to_string(count));
   return error.Remedy("widen the selection of weights, leave the pass out, or set allow_no_change");

@@ -8,9 +8,9 @@
 // Source: Han et al., "Learning both weights and connections" (2015), the pruning step. Zeros stay
 // in a dense tensor: the file keeps its size and compresses better; the runtime gains nothing.
 #include <cmath>
-#include <format>
 #include <memory>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/passes/pass.h"
 #include "core/quant/magnitude.h"
@@ -45,8 +45,8 @@ class PruneMagnitudePass final : public Pass {
 absl::Status PruneMagnitudePass::Validate(const PassStep& step) const {
   const PruneMagnitude& options = step.prune_magnitude();
   const auto refuse = [](std::string_view field, std::string_view rule) {
-    const std::string path = std::format("prune_magnitude.{}", field);
-    return Error(ERROR_REASON_RECIPE_INVALID, std::format("{} {}", path, rule)).With("field", path);
+    const std::string path = FormatString("prune_magnitude.{}", field);
+    return Error(ERROR_REASON_RECIPE_INVALID, FormatString("{} {}", path, rule)).With("field", path);
   };
   const auto share = [](double s) { return s > 0 && s < 1; };
   switch (options.choice_case()) {
@@ -142,7 +142,7 @@ absl::StatusOr<PassReport> PruneMagnitudePass::Run(Model& model, const PassStep&
     Change& change = *report.add_changes();
     change.set_tensor(weight.name);
     change.set_node(std::string(weight.reader()));
-    change.set_what(std::format("{} values to 0", result.changed));
+    change.set_what(FormatString("{} values to 0", result.changed));
     change.set_threshold(threshold);
     change.set_sparsity(static_cast<double>(result.zeros) / static_cast<double>(weight.elements));
     if (result.sums.noise > 0) {

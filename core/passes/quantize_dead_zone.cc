@@ -12,9 +12,9 @@
 // and zeros compress.
 #include <algorithm>
 #include <cmath>
-#include <format>
 #include <memory>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/passes/coding_pass.h"
 #include "core/quant/dead_zone.h"
@@ -45,8 +45,8 @@ class QuantizeDeadZonePass final : public Pass {
 absl::Status QuantizeDeadZonePass::Validate(const PassStep& step) const {
   const QuantizeDeadZone& options = step.quantize_dead_zone();
   const auto refuse = [](std::string_view field, std::string_view rule) {
-    const std::string path = std::format("quantize_dead_zone.{}", field);
-    return Error(ERROR_REASON_RECIPE_INVALID, std::format("{} {}", path, rule)).With("field", path);
+    const std::string path = FormatString("quantize_dead_zone.{}", field);
+    return Error(ERROR_REASON_RECIPE_INVALID, FormatString("{} {}", path, rule)).With("field", path);
   };
   if (options.has_threshold() && !(options.threshold() >= 0 && options.threshold() < 3e38)) {
     return refuse("threshold", "must be a number >= 0");

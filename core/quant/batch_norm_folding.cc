@@ -5,9 +5,9 @@
 #include <cmath>
 #include <cstring>
 #include <exception>
-#include <format>
 #include <optional>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/model/graph.h"
 #include "core/quant/quantize_tensor.h"
@@ -132,7 +132,7 @@ class Folder {
         producer != nullptr && IsDefaultDomain(producer->domain()) ? producer->op_type() : "";
     if (op != "Conv" && op != "ConvTranspose" && op != "Gemm" && op != "MatMul") {
       return Stays{SkipReason::kNoProducer,
-                   std::format("follows {}, not Conv, ConvTranspose, Gemm or MatMul",
+                   FormatString("follows {}, not Conv, ConvTranspose, Gemm or MatMul",
                                producer == nullptr ? "an input" : producer->op_type())};
     }
     if (index_.DefiningGraph(graph, node.input(0)) != &graph ||
@@ -193,7 +193,7 @@ class Folder {
     Change change;
     change.set_tensor(producer.input(1));
     change.set_node(node.name().empty() ? node.output(0) : node.name());
-    change.set_what(std::format("folded into the {} before it, {} channels", op, channels));
+    change.set_what(FormatString("folded into the {} before it, {} channels", op, channels));
     result_.changes.push_back(std::move(change));
     if (op == "MatMul") {
       node.set_op_type("Add");

@@ -2,8 +2,8 @@
 #include "core/quant/code_weight.h"
 
 #include <algorithm>
-#include <format>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/quant/opset_conversion.h"
 #include "core/quant/skip.h"
@@ -229,13 +229,13 @@ absl::Status PrepareOpset(Model& model, bool* per_channel,
   if (opset >= needed) return absl::OkStatus();
   const absl::Status converted = ConvertDefaultDomain(model, kPerChannel);
   if (converted.ok()) {
-    *notes->Add() = std::format("opset {} was converted to {}, which DequantizeLinear needs", opset,
+    *notes->Add() = FormatString("opset {} was converted to {}, which DequantizeLinear needs", opset,
                                 kPerChannel);
     return absl::OkStatus();
   }
   if (opset < kPerTensor) return converted;
   *per_channel = false;
-  *notes->Add() = std::format("one scale per tensor: scales per channel need opset 13, and {}",
+  *notes->Add() = FormatString("one scale per tensor: scales per channel need opset 13, and {}",
                               std::string_view(converted.message()));
   return absl::OkStatus();
 }
@@ -243,8 +243,8 @@ absl::Status PrepareOpset(Model& model, bool* per_channel,
 std::string Describe(const CodedWeight& weight) {
   const std::string_view type = weight.rule.type == CodeType::kInt8 ? "int8" : "uint8";
   const std::string_view kind = weight.rule.symmetric ? "" : " asymmetric";
-  if (!weight.axis.has_value()) return std::format("{}{} per tensor", type, kind);
-  return std::format("{}{} per channel, axis {}, {} scales", type, kind, *weight.axis,
+  if (!weight.axis.has_value()) return FormatString("{}{} per tensor", type, kind);
+  return FormatString("{}{} per channel, axis {}, {} scales", type, kind, *weight.axis,
                      weight.parameters.size());
 }
 

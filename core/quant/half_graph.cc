@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <format>
 #include <map>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/quant/float16.h"
 #include "core/quant/half_plan.h"
@@ -60,7 +60,7 @@ class Converter {
       change.set_clamped(conversion.clamped_large + conversion.clamped_small);
       change.set_what("float16");
       if (change.clamped() > 0) {
-        change.set_what(std::format("float16; clamped: {} above 65504, {} below 2^-24",
+        change.set_what(FormatString("float16; clamped: {} above 65504, {} below 2^-24",
                                     conversion.clamped_large, conversion.clamped_small));
       }
       if (conversion.sums.noise > 0) {

@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <exception>
-#include <format>
 #include <map>
 #include <string>
 #include <vector>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/model/graph.h"
 #include "onnx/shape_inference/implementation.h"
@@ -18,7 +18,7 @@ namespace {
 
 Error Refusal(int64_t from, int64_t to, std::string_view why) {
   Error error(ERROR_REASON_OPSET_UNSUPPORTED,
-              std::format("cannot convert from opset {} to {}: {}", from, to, why));
+              FormatString("cannot convert from opset {} to {}: {}", from, to, why));
   error.With("domain", "ai.onnx").With("opset", std::to_string(to));
   return error;
 }
@@ -109,7 +109,7 @@ std::vector<std::string> OutsideNames(const onnx::GraphProto& graph) {
 std::map<std::string, int> Graphs(const onnx::ModelProto& model) {
   std::map<std::string, int> counts;
   ForEachGraph(model, [&](const onnx::GraphProto& graph, int depth) {
-    counts[std::format("depth {}", depth)] += 1;
+    counts[FormatString("depth {}", depth)] += 1;
     for (const onnx::NodeProto& node : graph.node()) {
       if (!IsDefaultDomain(node.domain())) ++counts[node.domain() + "." + node.op_type()];
     }
@@ -123,7 +123,7 @@ absl::Status ConvertDefaultDomain(Model& model, int64_t target) {
   const int64_t from = model.opset();
   if (from == target) return absl::OkStatus();
   if (target < kOldestOpset || target > kNewestOpset) {
-    return Refusal(from, target, std::format("supported are {} to {}", kOldestOpset, kNewestOpset))
+    return Refusal(from, target, FormatString("supported are {} to {}", kOldestOpset, kNewestOpset))
         .Remedy("choose a version in that range");
   }
   if (model.proto().functions_size() > 0) {

@@ -2,8 +2,8 @@
 #include "core/quant/weight_selection.h"
 
 #include <algorithm>
-#include <format>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/quant/skip.h"
 
@@ -57,7 +57,7 @@ std::optional<v1::Skip> Refuse(const CandidateWeight& weight, const GraphIndex& 
     const std::string reader =
         weight.uses.empty() ? "a graph output" : weight.uses[0].node->op_type();
     return skip(SkipReason::kExcluded,
-                std::format("read by {}, not as a weight of the chosen operators", reader));
+                FormatString("read by {}, not as a weight of the chosen operators", reader));
   }
   if (!selection.include().empty() && !MatchesAny(selection.include(), weight)) {
     return skip(SkipReason::kExcluded, "no glob of include matches");
@@ -69,11 +69,11 @@ std::optional<v1::Skip> Refuse(const CandidateWeight& weight, const GraphIndex& 
       selection.has_min_elements() ? selection.min_elements() : kDefaultMinElements;
   if (weight.elements < std::max<uint64_t>(minimum, 1)) {
     return skip(SkipReason::kTooSmall,
-                std::format("{} elements, min_elements is {}", weight.elements, minimum));
+                FormatString("{} elements, min_elements is {}", weight.elements, minimum));
   }
   if (type != DataType::kFloat) {
     return skip(SkipReason::kNotFloat,
-                std::format("{}; only float32 is worked on", DataTypeName(type)));
+                FormatString("{}; only float32 is worked on", DataTypeName(type)));
   }
   if (index.IsGraphOutput(*weight.graph, weight.name)) {
     return skip(SkipReason::kGraphOutput, "the tensor is itself an output of the graph");
@@ -240,10 +240,10 @@ uint64_t WeightBytes(const Model& model) {
 
 absl::Status ValidateSelection(const v1::WeightSelection& selection, std::string_view field) {
   const auto check = [&](const auto& list, std::string_view name) -> absl::Status {
-    const std::string path = std::format("{}.{}", field, name);
+    const std::string path = FormatString("{}.{}", field, name);
     if (static_cast<size_t>(list.size()) > kMaxGlobs) {
       return Error(ERROR_REASON_RECIPE_INVALID,
-                   std::format("{} has {} entries, at most {} are allowed", path, list.size(),
+                   FormatString("{} has {} entries, at most {} are allowed", path, list.size(),
                                kMaxGlobs))
           .With("field", path);
     }

@@ -1,8 +1,8 @@
 // Recipe parts as command-line arguments: "--pass name:key=value,..." and "--require
 // metric.limit=value".
 #include <algorithm>
-#include <format>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/recipe/recipe_reader.h"
 #include "core/recipe/yaml_to_message.h"
@@ -11,7 +11,7 @@ namespace modelpress {
 namespace {
 
 Error ArgumentError(std::string_view argument, std::string_view message) {
-  return Error(ERROR_REASON_RECIPE_INVALID, std::format("'{}': {}", argument, message));
+  return Error(ERROR_REASON_RECIPE_INVALID, FormatString("'{}': {}", argument, message));
 }
 
 std::string_view Trim(std::string_view text) {
@@ -86,7 +86,7 @@ absl::Status PutNested(YamlNode& options, std::string_view key, YamlNode value,
     map = FindOrAdd(*map, key.substr(0, dot));
     if (map->kind != YamlNode::Kind::kNull && map->kind != YamlNode::Kind::kMap) {
       return ArgumentError(argument,
-                           std::format("'{}' has a value and fields", key.substr(0, dot)));
+                           FormatString("'{}' has a value and fields", key.substr(0, dot)));
     }
     map->kind = YamlNode::Kind::kMap;
     key.remove_prefix(dot + 1);
@@ -108,7 +108,7 @@ absl::StatusOr<PassStep> ReadPassArgument(std::string_view argument) {
     for (const std::string_view option : SplitOptions(argument.substr(colon + 1))) {
       const size_t equals = option.find('=');
       if (equals == std::string_view::npos) {
-        return ArgumentError(argument, std::format("expected key=value, found '{}'", option));
+        return ArgumentError(argument, FormatString("expected key=value, found '{}'", option));
       }
       const std::string_view key = Trim(option.substr(0, equals));
       YamlNode value = Value(Trim(option.substr(equals + 1)));

@@ -3,11 +3,11 @@
 
 #include <cctype>
 #include <cmath>
-#include <format>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
+#include "core/base/format_string.h"
 #include "core/base/nearest_name.h"
 #include "core/base/status.h"
 #include "core/base/utf8.h"
@@ -27,15 +27,15 @@ using google::protobuf::OneofDescriptor;
 using google::protobuf::Reflection;
 
 std::string Join(std::string_view path, std::string_view field) {
-  return path.empty() ? std::string(field) : std::format("{}.{}", path, field);
+  return path.empty() ? std::string(field) : FormatString("{}.{}", path, field);
 }
 
 // The path's error, with the line of the text where there is one.
 Error FieldError(std::string_view path, const YamlNode& node, std::string_view message) {
   const std::string where = path.empty() ? "the top level" : std::string(path);
   Error error(ERROR_REASON_RECIPE_INVALID,
-              node.line > 0 ? std::format("{} (line {}): {}", where, node.line, message)
-                            : std::format("{}: {}", where, message));
+              node.line > 0 ? FormatString("{} (line {}): {}", where, node.line, message)
+                            : FormatString("{}: {}", where, message));
   error.With("field", path);
   return error;
 }
@@ -78,10 +78,10 @@ absl::StatusOr<const EnumValueDescriptor*> ReadEnum(const EnumDescriptor& type,
     names.push_back(std::move(short_name));
   }
   Error error = FieldError(
-      path, node, std::format("'{}' is not one of {}", node.scalar, absl::StrJoin(names, ", ")));
+      path, node, FormatString("'{}' is not one of {}", node.scalar, absl::StrJoin(names, ", ")));
   if (const std::string nearest = NearestName(absl::AsciiStrToLower(node.scalar), names);
       !nearest.empty()) {
-    error.With("nearest", nearest).Remedy(std::format("did you mean '{}'?", nearest));
+    error.With("nearest", nearest).Remedy(FormatString("did you mean '{}'?", nearest));
   }
   return error;
 }
@@ -93,10 +93,10 @@ absl::Status ReadScalar(const YamlNode& node, const FieldDescriptor& field, std:
   const bool repeated = field.is_repeated();
   const std::string& text = node.scalar;
   if (node.kind != YamlNode::Kind::kScalar) {
-    return FieldError(path, node, std::format("expected a single value, found {}", KindName(node)));
+    return FieldError(path, node, FormatString("expected a single value, found {}", KindName(node)));
   }
   const auto not_a = [&](std::string_view what) {
-    return FieldError(path, node, std::format("expected {}, found '{}'", what, text));
+    return FieldError(path, node, FormatString("expected {}, found '{}'", what, text));
   };
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_STRING:
@@ -151,7 +151,7 @@ absl::Status ReadScalar(const YamlNode& node, const FieldDescriptor& field, std:
     }
     default:
       return Error(ERROR_REASON_INTERNAL_BUG,
-                   std::format("field {} has a type that is not read", path));
+                   FormatString("field {} has a type that is not read", path));
   }
 }
 
@@ -161,15 +161,15 @@ absl::Status UnknownField(const Descriptor& type, std::string_view name, std::st
   for (int i = 0; i < type.field_count(); ++i) names.push_back(type.field(i)->name());
   const bool is_pass = &type == PassStep::descriptor();
   Error error(is_pass ? ERROR_REASON_UNKNOWN_PASS : ERROR_REASON_RECIPE_INVALID,
-              std::format("{}{}: there is no {} of this name", Join(path, name),
-                          node.line > 0 ? std::format(" (line {})", node.line) : "",
+              FormatString("{}{}: there is no {} of this name", Join(path, name),
+                          node.line > 0 ? FormatString(" (line {})", node.line) : "",
                           is_pass ? "pass" : "field"));
   error.With("field", Join(path, name));
   if (is_pass) error.With("pass", name);
   if (const std::string nearest = NearestName(name, names); !nearest.empty()) {
-    error.With("nearest", nearest).Remedy(std::format("did you mean '{}'?", nearest));
+    error.With("nearest", nearest).Remedy(FormatString("did you mean '{}'?", nearest));
   } else {
-    error.Remedy(std::format("known names are {}", absl::StrJoin(names, ", ")));
+    error.Remedy(FormatString("known names are {}", absl::StrJoin(names, ", ")));
   }
   return error;
 }
@@ -188,10 +188,10 @@ absl::Status ReadField(const YamlNode& node, const FieldDescriptor& field, const
   if (node.kind == YamlNode::Kind::kScalar && !of_messages)
     return ReadScalar(node, field, path, message);
   if (node.kind != YamlNode::Kind::kList) {
-    return FieldError(path, node, std::format("expected a list, found {}", KindName(node)));
+    return FieldError(path, node, FormatString("expected a list, found {}", KindName(node)));
   }
   for (size_t i = 0; i < node.items.size(); ++i) {
-    const std::string item = std::format("{}[{}]", path, i);
+    const std::string item = FormatString("{}[{}]", path, i);
     MP_RETURN_IF_ERROR(of_messages
                            ? YamlToMessage(node.items[i], item, access.AddMessage(&message, &field))
                            : ReadScalar(node.items[i], field, item, message));
@@ -206,9 +206,9 @@ absl::Status YamlToMessage(const YamlNode& node, const std::string& path, Messag
     return absl::OkStatus();  // "fold_batch_norm:" has no options
   const Descriptor& type = *message->GetDescriptor();
   if (node.kind != YamlNode::Kind::kMap) {
-    Error error = FieldError(path, node, std::format("expected fields, found {}", KindName(node)));
+    Error error = FieldError(path, node, FormatString("expected fields, found {}", KindName(node)));
     if (node.kind == YamlNode::Kind::kScalar && type.FindFieldByName(node.scalar) != nullptr) {
-      error.Remedy(std::format("write '{}: {{}}'", node.scalar));
+      error.Remedy(FormatString("write '{}: {{}}'", node.scalar));
     }
     return error;
   }
@@ -221,7 +221,7 @@ absl::Status YamlToMessage(const YamlNode& node, const std::string& path, Messag
           message->GetReflection()->GetOneofFieldDescriptor(*message, choice);
       if (taken != nullptr && taken != field) {
         return FieldError(Join(path, name), value,
-                          std::format("'{}' is given too; only one of them may be", taken->name()));
+                          FormatString("'{}' is given too; only one of them may be", taken->name()));
       }
     }
     MP_RETURN_IF_ERROR(ReadField(value, *field, Join(path, name), *message));
@@ -231,7 +231,7 @@ absl::Status YamlToMessage(const YamlNode& node, const std::string& path, Messag
 
 absl::Status ReadYaml(std::string_view text, Message* message) {
   if (text.size() > kMaxRecipeBytes) {
-    return Error(ERROR_REASON_RECIPE_INVALID, std::format("the text has {} bytes; the limit is {}",
+    return Error(ERROR_REASON_RECIPE_INVALID, FormatString("the text has {} bytes; the limit is {}",
                                                           text.size(), kMaxRecipeBytes))
         .With("limit", std::to_string(kMaxRecipeBytes));
   }

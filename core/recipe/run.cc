@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <format>
 
+#include "core/base/format_string.h"
 #include "core/base/memory_usage.h"
 #include "core/base/status.h"
 #include "core/base/utf8.h"
@@ -120,7 +120,7 @@ class Job {
     report_.set_planned_memory_bytes(plan.memory_bytes());
     if (context_.memory_budget_bytes > 0 && plan.memory_bytes() > context_.memory_budget_bytes) {
       return Error(ERROR_REASON_MEMORY_BUDGET,
-                   std::format("the recipe needs about {} bytes of memory; the job may use {}",
+                   FormatString("the recipe needs about {} bytes of memory; the job may use {}",
                                plan.memory_bytes(), context_.memory_budget_bytes))
           .With("needed", std::to_string(plan.memory_bytes()))
           .With("available", std::to_string(context_.memory_budget_bytes));
@@ -198,7 +198,7 @@ class Job {
                           MappedFile::OpenForReading(inputs_.output_folder + "/" + file.name()));
       if (mapped->size() != file.size_bytes()) {
         return Error(ERROR_REASON_ARTIFACT_REJECTED,
-                     std::format("{} has {} bytes on disk, not {}", file.name(), mapped->size(),
+                     FormatString("{} has {} bytes on disk, not {}", file.name(), mapped->size(),
                                  file.size_bytes()))
             .With("stage", "read back");
       }
@@ -215,7 +215,7 @@ class Job {
       if (const absl::Status stopped = context_.cancellation->Check(); !stopped.ok())
         return stopped;
       return Error(ERROR_REASON_ARTIFACT_REJECTED,
-                   std::format("the artifact cannot be read back: {}",
+                   FormatString("the artifact cannot be read back: {}",
                                std::string(artifact.status().message())))
           .With("stage", "read back")
           .With("cause", ReasonName(ReasonOf(artifact.status())));
@@ -264,7 +264,7 @@ absl::Status Guarded(Job& job) {
     return Error(ERROR_REASON_WORKER_OUT_OF_MEMORY, "the process has no memory left")
         .Remedy("give the job more memory, or use gate: structure");
   } catch (const std::exception& error) {
-    return Error(ERROR_REASON_INTERNAL_BUG, std::format("unexpected exception: {}", error.what()));
+    return Error(ERROR_REASON_INTERNAL_BUG, FormatString("unexpected exception: {}", error.what()));
   } catch (...) {
     return Error(ERROR_REASON_INTERNAL_BUG, "unexpected exception of unknown type");
   }

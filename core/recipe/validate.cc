@@ -1,8 +1,8 @@
 // Ranges, combinations and order of everything in a recipe: see ValidateRecipe.
 #include <algorithm>
 #include <cmath>
-#include <format>
 
+#include "core/base/format_string.h"
 #include "core/base/nearest_name.h"
 #include "core/base/status.h"
 #include "core/formats/format.h"
@@ -23,7 +23,7 @@ constexpr uint32_t kMaxBatchSize = 65536;
 constexpr uint32_t kMaxSyntheticSamples = 65536;
 
 Error Invalid(std::string_view field, std::string_view message) {
-  return Error(ERROR_REASON_RECIPE_INVALID, std::format("{}: {}", field, message))
+  return Error(ERROR_REASON_RECIPE_INVALID, FormatString("{}: {}", field, message))
       .With("field", field);
 }
 
@@ -38,7 +38,7 @@ absl::Status CheckValues(const Message& message, const std::string& path) {
     const int count = field->is_repeated() ? access.FieldSize(message, field) : 1;
     for (int i = 0; i < count; ++i) {
       const bool repeated = field->is_repeated();
-      const std::string where = repeated ? std::format("{}[{}]", name, i) : name;
+      const std::string where = repeated ? FormatString("{}[{}]", name, i) : name;
       if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
         MP_RETURN_IF_ERROR(CheckValues(repeated ? access.GetRepeatedMessage(message, field, i)
                                                 : access.GetMessage(message, field),
@@ -51,7 +51,7 @@ absl::Status CheckValues(const Message& message, const std::string& path) {
         const int value = repeated ? access.GetRepeatedEnumValue(message, field, i)
                                    : access.GetEnumValue(message, field);
         if (field->enum_type()->FindValueByNumber(value) == nullptr) {
-          return Invalid(where, std::format("{} is no value of this field", value));
+          return Invalid(where, FormatString("{} is no value of this field", value));
         }
       }
     }
@@ -63,16 +63,16 @@ absl::Status CheckValues(const Message& message, const std::string& path) {
 absl::Status WithStepPath(const absl::Status& status, int index) {
   if (status.ok()) return status;
   ErrorDetail detail = DetailOf(status);
-  const std::string step = std::format("passes[{}]", index);
+  const std::string step = FormatString("passes[{}]", index);
   std::string& field = (*detail.mutable_metadata())["field"];
   field = field.empty() ? step : step + "." + field;
-  return StatusFromDetail(detail, std::format("{}: {}", step, std::string(status.message())));
+  return StatusFromDetail(detail, FormatString("{}: {}", step, std::string(status.message())));
 }
 
 absl::Status ValidatePasses(const Recipe& recipe) {
   if (recipe.passes_size() > kMaxPasses) {
     return Invalid("passes",
-                   std::format("{} passes; at most {} are run", recipe.passes_size(), kMaxPasses));
+                   FormatString("{} passes; at most {} are run", recipe.passes_size(), kMaxPasses));
   }
   std::vector<std::string_view> before;
   for (int i = 0; i < recipe.passes_size(); ++i) {
@@ -83,10 +83,10 @@ absl::Status ValidatePasses(const Recipe& recipe) {
       const auto found = std::ranges::find(before, forbidden);
       if (found == before.end()) continue;
       return Error(ERROR_REASON_PASS_ORDER,
-                   std::format("passes[{}]: {} must come before {} (passes[{}])", i,
+                   FormatString("passes[{}]: {} must come before {} (passes[{}])", i,
                                (*pass)->name(), forbidden, found - before.begin()))
-          .With("field", std::format("passes[{}]", i))
-          .With("rule", std::format("{} before {}", (*pass)->name(), forbidden))
+          .With("field", FormatString("passes[{}]", i))
+          .With("rule", FormatString("{} before {}", (*pass)->name(), forbidden))
           .Remedy("swap the two");
     }
     before.push_back((*pass)->name());
@@ -98,9 +98,9 @@ absl::Status ValidateBound(const QualityBound& bound, const std::string& path,
                            const Judging& judging) {
   const MetricRule* rule = FindMetric(bound.metric());
   if (rule == nullptr) {
-    Error error = Invalid(path + ".metric", std::format("there is no metric '{}'", bound.metric()));
+    Error error = Invalid(path + ".metric", FormatString("there is no metric '{}'", bound.metric()));
     if (const std::string nearest = NearestName(bound.metric(), MetricNames()); !nearest.empty()) {
-      error.With("nearest", nearest).Remedy(std::format("did you mean '{}'?", nearest));
+      error.With("nearest", nearest).Remedy(FormatString("did you mean '{}'?", nearest));
     }
     return error;
   }
@@ -115,16 +115,16 @@ absl::Status ValidateBound(const QualityBound& bound, const std::string& path,
   if (bound.max_relative_drop() < 0)
     return Invalid(path + ".max_relative_drop", "must not be negative");
   if ((bound.has_max_drop() || bound.has_max_relative_drop()) && !rule->allows_drop) {
-    return Invalid(path, std::format("{} compares with the original already, so it cannot drop",
+    return Invalid(path, FormatString("{} compares with the original already, so it cannot drop",
                                      rule->name))
         .Remedy("use min or max");
   }
   if (!bound.output().empty() && !rule->per_output) {
-    return Invalid(path + ".output", std::format("{} is not measured for each output", rule->name));
+    return Invalid(path + ".output", FormatString("{} is not measured for each output", rule->name));
   }
   if (judging.gate() == Judging::GATE_STRUCTURE && !rule->without_running) {
     return Invalid(path + ".metric",
-                   std::format("{} is not measured by the structure gate", rule->name))
+                   FormatString("{} is not measured by the structure gate", rule->name))
         .Remedy("use gate: full, or bound size_bytes or size_ratio");
   }
   if (rule->name == "latency_ratio" && judging.has_latency() && !judging.latency()) {
@@ -141,9 +141,9 @@ absl::Status ValidateOutput(const Output& output) {
   }
   if (std::ranges::find(names, output.format()) != names.end()) return absl::OkStatus();
   Error error = Invalid("output.format",
-                        std::format("'{}' is no format that can be written", output.format()));
+                        FormatString("'{}' is no format that can be written", output.format()));
   if (const std::string nearest = NearestName(output.format(), names); !nearest.empty()) {
-    error.With("nearest", nearest).Remedy(std::format("did you mean '{}'?", nearest));
+    error.With("nearest", nearest).Remedy(FormatString("did you mean '{}'?", nearest));
   }
   return error;
 }
@@ -153,23 +153,23 @@ absl::Status ValidateOutput(const Output& output) {
 absl::Status ValidateRecipe(const Recipe& recipe) {
   if (recipe.ByteSizeLong() > kMaxRecipeBytes) {
     return Error(ERROR_REASON_RECIPE_INVALID,
-                 std::format("the recipe is larger than {} bytes", kMaxRecipeBytes))
+                 FormatString("the recipe is larger than {} bytes", kMaxRecipeBytes))
         .With("limit", std::to_string(kMaxRecipeBytes));
   }
   MP_RETURN_IF_ERROR(CheckValues(recipe, ""));
   MP_RETURN_IF_ERROR(ValidatePasses(recipe));
   if (recipe.quality_size() > kMaxBounds) {
-    return Invalid("quality", std::format("more than {} bounds", kMaxBounds));
+    return Invalid("quality", FormatString("more than {} bounds", kMaxBounds));
   }
   for (int i = 0; i < recipe.quality_size(); ++i) {
     MP_RETURN_IF_ERROR(
-        ValidateBound(recipe.quality(i), std::format("quality[{}]", i), recipe.judging()));
+        ValidateBound(recipe.quality(i), FormatString("quality[{}]", i), recipe.judging()));
   }
   if (recipe.judging().batch_size() > kMaxBatchSize) {
-    return Invalid("judging.batch_size", std::format("at most {}", kMaxBatchSize));
+    return Invalid("judging.batch_size", FormatString("at most {}", kMaxBatchSize));
   }
   if (recipe.judging().synthetic_samples() > kMaxSyntheticSamples) {
-    return Invalid("judging.synthetic_samples", std::format("at most {}", kMaxSyntheticSamples));
+    return Invalid("judging.synthetic_samples", FormatString("at most {}", kMaxSyntheticSamples));
   }
   return ValidateOutput(recipe.output());
 }

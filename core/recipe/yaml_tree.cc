@@ -7,10 +7,10 @@
 
 #include <algorithm>
 #include <exception>
-#include <format>
 #include <istream>
 #include <streambuf>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -23,7 +23,7 @@ struct Refusal {
 };
 
 absl::Status SyntaxError(int line, std::string_view message) {
-  return Error(ERROR_REASON_RECIPE_INVALID, std::format("line {}: {}", line, message))
+  return Error(ERROR_REASON_RECIPE_INVALID, FormatString("line {}: {}", line, message))
       .With("line", std::to_string(line));
 }
 
@@ -78,7 +78,7 @@ class TreeBuilder final : public YAML::EventHandler {
             YamlNode::Kind kind) {
     if (KeyExpected()) throw Refusal{mark.line + 1, "a key must be a plain name"};
     if (static_cast<int>(open_.size()) == kMaxYamlDepth) {
-      throw Refusal{mark.line + 1, std::format("nested deeper than {} levels", kMaxYamlDepth)};
+      throw Refusal{mark.line + 1, FormatString("nested deeper than {} levels", kMaxYamlDepth)};
     }
     open_.push_back({Place(mark, tag, anchor, {.kind = kind})});
   }
@@ -92,7 +92,7 @@ class TreeBuilder final : public YAML::EventHandler {
     }
     // "?" and "!" are the parser's own marks for plain and quoted scalars.
     if (!tag.empty() && tag != "?" && tag != "!") {
-      throw Refusal{node.line, std::format("tags ({}) are not supported", tag)};
+      throw Refusal{node.line, FormatString("tags ({}) are not supported", tag)};
     }
     if (open_.empty()) {
       root_ = std::move(node);
@@ -105,7 +105,7 @@ class TreeBuilder final : public YAML::EventHandler {
     auto& fields = container.node->fields;
     if (!container.has_key) {
       if (std::ranges::any_of(fields, [&](auto& field) { return field.first == node.scalar; })) {
-        throw Refusal{node.line, std::format("'{}' is given twice", node.scalar)};
+        throw Refusal{node.line, FormatString("'{}' is given twice", node.scalar)};
       }
       container.has_key = true;
       container.key = std::move(node.scalar);
@@ -150,7 +150,7 @@ absl::StatusOr<YamlNode> ParseYaml(std::string_view text) {
     return SyntaxError(error.mark.line + 1, error.msg);
   } catch (const std::exception& error) {
     return Error(ERROR_REASON_RECIPE_INVALID,
-                 std::format("not readable as YAML: {}", error.what()));
+                 FormatString("not readable as YAML: {}", error.what()));
   }
 }
 

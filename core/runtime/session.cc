@@ -5,10 +5,10 @@
 #include <onnxruntime_session_options_config_keys.h>
 
 #include <algorithm>
-#include <format>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/runtime/environment.h"
 #include "core/runtime/observe_operator.h"
@@ -133,7 +133,7 @@ absl::StatusOr<TensorMap> Session::Run(const TensorMap& inputs) const {
     const bool known = std::ranges::any_of(
         state_->inputs, [&](const ValueInfo& value) { return value.name == name; });
     if (!known) {
-      return Error(ERROR_REASON_DATA_INVALID, std::format("the model has no input '{}'", name))
+      return Error(ERROR_REASON_DATA_INVALID, FormatString("the model has no input '{}'", name))
           .With("input", name);
     }
   }
@@ -146,7 +146,7 @@ absl::StatusOr<TensorMap> Session::Run(const TensorMap& inputs) const {
       const auto found = inputs.find(value.name);
       if (found == inputs.end()) {
         return Error(ERROR_REASON_DATA_INVALID,
-                     std::format("no value is given for the model's input '{}'", value.name))
+                     FormatString("no value is given for the model's input '{}'", value.name))
             .With("input", value.name);
       }
       MP_ASSIGN_OR_RETURN(Ort::Value input, MakeInput(found->second, &copies[i]));

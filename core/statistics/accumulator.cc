@@ -2,8 +2,8 @@
 #include "core/statistics/accumulator.h"
 
 #include <algorithm>
-#include <format>
 
+#include "core/base/format_string.h"
 #include "core/quant/quantize_tensor.h"
 #include "core/quant/range_kernels.h"
 
@@ -52,7 +52,7 @@ void AddToHistogram(std::span<const float> values, ThreadPool& pool, Histogram* 
 
 std::string Shape(std::span<const int64_t> dims) {
   std::string text = "[";
-  for (size_t i = 0; i < dims.size(); ++i) text += std::format("{}{}", i > 0 ? ", " : "", dims[i]);
+  for (size_t i = 0; i < dims.size(); ++i) text += FormatString("{}{}", i > 0 ? ", " : "", dims[i]);
   return text + "]";
 }
 
@@ -82,7 +82,7 @@ void Accumulator::AddChannels(const Tensor& value, ThreadPool& pool, std::string
   const int64_t given = *request_.channel_axis;
   const int64_t axis = given < 0 ? given + rank : given;
   if (axis < 0 || axis >= rank) {
-    *problem = std::format("of shape {}, it has no axis {}", Shape(value.dims), given);
+    *problem = FormatString("of shape {}, it has no axis {}", Shape(value.dims), given);
     return;
   }
   const ChannelLayout layout = LayoutOf(value.dims, static_cast<size_t>(axis));
@@ -95,7 +95,7 @@ void Accumulator::AddChannels(const Tensor& value, ThreadPool& pool, std::string
   }
   if (channels_->min.size() != layout.channels) {
     *problem =
-        std::format("its channels vary: {}, then {}", channels_->min.size(), layout.channels);
+        FormatString("its channels vary: {}, then {}", channels_->min.size(), layout.channels);
     return;
   }
   const float* x = value.as<float>().data();
@@ -137,7 +137,7 @@ void Accumulator::AddGram(const Tensor& value, uint64_t feed, bool few_feeds, Th
                           std::string* problem) {
   const std::optional<GramShape> shape = GramShapeOf(*request_.gram, value.dims);
   if (!shape.has_value()) {
-    *problem = std::format("its shape {} does not fit the layout of the rows", Shape(value.dims));
+    *problem = FormatString("its shape {} does not fit the layout of the rows", Shape(value.dims));
     return;
   }
   if (fit_.empty()) {
@@ -147,7 +147,7 @@ void Accumulator::AddGram(const Tensor& value, uint64_t feed, bool few_feeds, Th
     }
   }
   if (fit_[0].size() != shape->size) {
-    *problem = std::format("its rows vary: {} long, then {}", fit_[0].size(), shape->size);
+    *problem = FormatString("its rows vary: {} long, then {}", fit_[0].size(), shape->size);
     return;
   }
   const bool held_back = feed % 5 == 4;

@@ -1,8 +1,8 @@
 // Gathering statistics over samples; see statistics.h.
 #include <algorithm>
-#include <format>
 
 #include "absl/container/flat_hash_map.h"
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/model/graph.h"
 #include "core/quant/value_types.h"
@@ -38,7 +38,7 @@ class Tappable {
     if (index_.Producer(graph, key.value) == nullptr && !is_input) return "it is a constant";
     const DataType type = types_.Find(graph, key.value);
     if (type != DataType::kFloat) {
-      return std::format("its element type is {}, not float32", DataTypeName(type));
+      return FormatString("its element type is {}, not float32", DataTypeName(type));
     }
     return "";
   }
@@ -51,8 +51,8 @@ class Tappable {
 };
 
 std::string Describe(const ValueKey& key) {
-  return key.graph.empty() ? std::format("'{}'", key.value)
-                           : std::format("'{}' of {}", key.value, key.graph);
+  return key.graph.empty() ? FormatString("'{}'", key.value)
+                           : FormatString("'{}' of {}", key.value, key.graph);
 }
 
 }  // namespace
@@ -152,7 +152,7 @@ class Gathering {
       if (bytes > static_cast<double>(budget)) {
         result_.unobserved_.push_back(
             {wanted[i]->request.key,
-             std::format("its Gram matrices take {:.0f} MiB, more than the {} MiB for all of them",
+             FormatString("its Gram matrices take {:.0f} MiB, more than the {} MiB for all of them",
                          bytes / (1 << 20), budget >> 20)});
         continue;
       }
@@ -226,7 +226,7 @@ class Gathering {
 
   absl::Status NotFinite(const ValueKey& key, uint64_t feed) const {
     return Error(ERROR_REASON_DATA_NOT_FINITE,
-                 std::format("value {} is NaN or infinite on sample {} of the {}", Describe(key),
+                 FormatString("value {} is NaN or infinite on sample {} of the {}", Describe(key),
                              feed, samples_.description()))
         .Tensor(key.value)
         .With("sample", std::to_string(feed))

@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include <cstdint>
-#include <format>
 #include <string>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -24,7 +24,7 @@ absl::StatusOr<bool> ReadFully(int descriptor, char* data, size_t size) {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
       return Error(ERROR_REASON_INTERNAL_BUG,
-                   std::format("cannot read from a worker's pipe: {}", strerror(errno)));
+                   FormatString("cannot read from a worker's pipe: {}", strerror(errno)));
     }
     data += got;
     size -= static_cast<size_t>(got);
@@ -44,7 +44,7 @@ absl::Status WriteFrame(int descriptor, const google::protobuf::MessageLite& mes
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) {
       return Error(ERROR_REASON_INTERNAL_BUG,
-                   std::format("cannot write to a worker's pipe: {}", strerror(errno)));
+                   FormatString("cannot write to a worker's pipe: {}", strerror(errno)));
     }
     written += static_cast<size_t>(put);
   }
@@ -57,7 +57,7 @@ absl::StatusOr<bool> ReadFrame(int descriptor, google::protobuf::MessageLite* me
                       ReadFully(descriptor, reinterpret_cast<char*>(&length), sizeof length));
   if (!more) return false;
   if (length > kMaxFrameBytes) {
-    return Error(ERROR_REASON_INTERNAL_BUG, std::format("a worker's frame of {} bytes", length));
+    return Error(ERROR_REASON_INTERNAL_BUG, FormatString("a worker's frame of {} bytes", length));
   }
   std::string bytes(length, '\0');
   MP_ASSIGN_OR_RETURN(more, ReadFully(descriptor, bytes.data(), length));

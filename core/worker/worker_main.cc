@@ -5,12 +5,12 @@
 
 #include <chrono>
 #include <cstdio>
-#include <format>
 #include <memory>
 #include <mutex>
 #include <new>
 #include <thread>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/recipe/run.h"
 #include "core/worker/frames.h"
@@ -36,7 +36,7 @@ JobOutcome Failed(const absl::Status& status) {
 
 absl::Status OutOfMemory(uint64_t limit_bytes, const std::string& phase) {
   return Error(ERROR_REASON_WORKER_OUT_OF_MEMORY,
-               std::format("the job needed more than its {} MiB of memory", limit_bytes >> 20))
+               FormatString("the job needed more than its {} MiB of memory", limit_bytes >> 20))
       .With("limit", std::to_string(limit_bytes))
       .With("phase", phase)
       .Remedy("raise the memory budget, or judge smaller batches");

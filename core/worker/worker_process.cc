@@ -9,11 +9,11 @@
 
 #include <atomic>
 #include <chrono>
-#include <format>
 #include <mutex>
 #include <optional>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/worker/frames.h"
 #include "core/worker/worker.h"
@@ -50,7 +50,7 @@ Clock::duration Seconds(double seconds) {
 
 Error CannotStart(int error) {
   return Error(ERROR_REASON_INTERNAL_BUG,
-               std::format("cannot start a worker process: {}", strerror(error)));
+               FormatString("cannot start a worker process: {}", strerror(error)));
 }
 
 JobOutcome Failed(const absl::Status& status) {
@@ -187,10 +187,10 @@ JobOutcome WorkerProcess::Wait(const std::function<void(const Progress&)>& progr
                       .Remedy("give the server more memory or run fewer jobs at once"));
   }
   const std::string cause = WIFSIGNALED(status)
-                                ? std::format("SIG{}", sigabbrev_np(WTERMSIG(status)))
-                                : std::format("exit code {}", WEXITSTATUS(status));
+                                ? FormatString("SIG{}", sigabbrev_np(WTERMSIG(status)))
+                                : FormatString("exit code {}", WEXITSTATUS(status));
   return Failed(Error(ERROR_REASON_WORKER_CRASHED,
-                      std::format("the worker process died ({}) in phase {}", cause, phase))
+                      FormatString("the worker process died ({}) in phase {}", cause, phase))
                     .With("signal", cause)
                     .With("phase", phase)
                     .Remedy("report the model and recipe; other jobs are not affected"));

@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 
 namespace modelpress {
 namespace {
@@ -22,7 +23,7 @@ namespace {
 constexpr char kCgroup[] = "/sys/fs/cgroup/";
 
 uint64_t CgroupMemory() {
-  std::ifstream file(std::string(kCgroup) + "memory.max");
+  std::ifstream file(absl::StrCat(kCgroup, "memory.max"));
   std::string text;
   uint64_t bytes = 0;
   if (file >> text && absl::SimpleAtoi(text, &bytes)) return bytes;
@@ -30,7 +31,7 @@ uint64_t CgroupMemory() {
 }
 
 double CgroupCores() {
-  std::ifstream file(std::string(kCgroup) + "cpu.max");
+  std::ifstream file(absl::StrCat(kCgroup, "cpu.max"));
   std::string quota;
   double period = 0;
   double value = 0;

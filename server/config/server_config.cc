@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <format>
 
 #include "absl/strings/numbers.h"
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -19,7 +19,7 @@ constexpr uint32_t kMaxRecipeBytes = 256 << 10;
 constexpr double kMaxSeconds = 30.0 * 24 * 3600;
 
 Error Invalid(std::string_view field, std::string_view message) {
-  return Error(ERROR_REASON_REQUEST_INVALID, std::format("configuration: {} {}", field, message))
+  return Error(ERROR_REASON_REQUEST_INVALID, FormatString("configuration: {} {}", field, message))
       .With("field", field);
 }
 
@@ -34,7 +34,7 @@ absl::StatusOr<HostPort> ParseHostPort(std::string_view text) {
   HostPort result;
   uint32_t port = 0;
   if (colon == std::string_view::npos || !absl::SimpleAtoi(std::string(text.substr(colon + 1)), &port) || port > 65535) {
-    return Error(ERROR_REASON_REQUEST_INVALID, std::format("\"{}\" is not HOST:PORT", text))
+    return Error(ERROR_REASON_REQUEST_INVALID, FormatString("\"{}\" is not HOST:PORT", text))
         .Remedy("write for example 0.0.0.0:7600");
   }
   std::string_view host = text.substr(0, colon);
@@ -53,7 +53,7 @@ void FillDefaults(const Machine& machine, ServerConfig* config) {
   if (config->advertise().empty()) {
     const auto listen = ParseHostPort(config->listen());
     if (listen.ok() && ListensOnAll(listen->host)) {
-      config->set_advertise(std::format("{}:{}", machine.host_address, listen->port));
+      config->set_advertise(FormatString("{}:{}", machine.host_address, listen->port));
     } else {
       config->set_advertise(config->listen());
     }
@@ -103,7 +103,7 @@ absl::Status ValidateConfig(const ServerConfig& config) {
         {"drain_delay_seconds", config.drain_delay_seconds(), 0.0},
         {"drain_seconds", config.drain_seconds(), 0.0}}) {
     if (!std::isfinite(value) || value < least || value > kMaxSeconds) {
-      return Invalid(field, std::format("is {}, must be between {} and {} seconds", value, least, kMaxSeconds));
+      return Invalid(field, FormatString("is {}, must be between {} and {} seconds", value, least, kMaxSeconds));
     }
   }
   if (config.default_deadline_seconds() > config.max_deadline_seconds()) {

@@ -1,10 +1,10 @@
 // The life of a job between its upload and its end: see job_table.h.
 #include <algorithm>
 #include <filesystem>
-#include <format>
 #include <system_error>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "server/jobs/job_table.h"
 #include "server/jobs/outbox.h"
@@ -31,7 +31,7 @@ void FitIntoMessage(JobResult* result) {
     if (pass.skips_size() > kRowsKept) {
       pass.mutable_skips()->DeleteSubrange(kRowsKept, pass.skips_size() - kRowsKept);
     }
-    pass.add_notes(std::format("{} more rows are left out: the report is too large to send", dropped));
+    pass.add_notes(FormatString("{} more rows are left out: the report is too large to send", dropped));
   }
   if (result->ByteSizeLong() <= kMaxResultBytes) return;
   // Names of absurd length: only what is counted and measured stays.

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <format>
 #include <limits>
 #include <span>
 #include <system_error>
@@ -13,6 +12,7 @@
 
 #include "absl/log/check.h"
 #include "absl/strings/escaping.h"
+#include "core/base/format_string.h"
 #include "core/base/sha256.h"
 #include "core/base/status.h"
 #include "google/protobuf/io/coded_stream.h"
@@ -148,7 +148,7 @@ absl::StatusOr<JobPtr> JobTable::Resume(const std::string& job_id, uint64_t afte
   const uint64_t oldest = job->last_sequence - job->events.size() + 1;
   if (after_sequence > job->last_sequence || after_sequence + 1 < oldest) {
     return Error(ERROR_REASON_STALE_SEQUENCE,
-                 std::format("events {} to {} are held, so those after {} cannot be sent", oldest,
+                 FormatString("events {} to {} are held, so those after {} cannot be sent", oldest,
                              job->last_sequence, after_sequence))
         .With("oldest", std::to_string(oldest))
         .With("newest", std::to_string(job->last_sequence))

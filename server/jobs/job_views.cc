@@ -1,10 +1,10 @@
 // What is seen of jobs from outside, and what time does to them: see job_table.h.
 #include <algorithm>
-#include <format>
 #include <limits>
 #include <utility>
 
 #include "absl/strings/numbers.h"
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "server/jobs/job_table.h"
 #include "server/jobs/outbox.h"
@@ -114,7 +114,7 @@ absl::StatusOr<Job> JobTable::Get(const std::string& job_id) const {
 absl::StatusOr<ListJobsResponse> JobTable::List(uint32_t page_size,
                                                 const std::string& page_token) const {
   if (page_size > kMaxPageSize) {
-    return Error(ERROR_REASON_REQUEST_INVALID, std::format("page_size {} is over {}", page_size, kMaxPageSize))
+    return Error(ERROR_REASON_REQUEST_INVALID, FormatString("page_size {} is over {}", page_size, kMaxPageSize))
         .With("field", "page_size");
   }
   if (page_size == 0) page_size = kDefaultPageSize;
@@ -152,7 +152,7 @@ void JobTable::Tick() {
     const absl::Duration deadline = absl::Seconds(job->spec.deadline_seconds());
     if (job->state == Job::STATE_RUNNING && now - job->start > deadline + kDeadlineGrace) {
       End(job, Error(ERROR_REASON_JOB_DEADLINE,
-                     std::format("the job was still running after its {} seconds",
+                     FormatString("the job was still running after its {} seconds",
                                  job->spec.deadline_seconds()))
                    .Remedy("give it a longer deadline_seconds"),
           outbox);

@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <format>
 #include <ranges>
 #include <string>
 #include <string_view>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -19,7 +19,7 @@ constexpr size_t kMaxRequestIdBytes = 64;
 constexpr size_t kMaxNameBytes = 255;
 
 Error Invalid(std::string_view field, std::string_view message) {
-  return Error(ERROR_REASON_REQUEST_INVALID, std::format("{}: {}", field, message)).With("field", field);
+  return Error(ERROR_REASON_REQUEST_INVALID, FormatString("{}: {}", field, message)).With("field", field);
 }
 
 bool HasControlCharacter(std::string_view text) {
@@ -50,7 +50,7 @@ absl::Status CheckRequestId(std::string_view id) {
 
 absl::Status CheckSpec(const Limits& limits, JobSpec* spec) {
   if (spec->ByteSizeLong() > limits.max_recipe_bytes()) {
-    return Invalid("start.spec", std::format("has {} bytes, over the limit of {}", spec->ByteSizeLong(),
+    return Invalid("start.spec", FormatString("has {} bytes, over the limit of {}", spec->ByteSizeLong(),
                                              limits.max_recipe_bytes()));
   }
   if (spec->output_name().empty()) spec->set_output_name("model.onnx");
@@ -66,7 +66,7 @@ absl::Status CheckSpec(const Limits& limits, JobSpec* spec) {
 }
 
 absl::Status TooLarge(std::string_view what, uint64_t size, uint64_t limit) {
-  return Error(ERROR_REASON_BLOB_TOO_LARGE, std::format("{} has {} bytes, over the limit of {}", what, size, limit))
+  return Error(ERROR_REASON_BLOB_TOO_LARGE, FormatString("{} has {} bytes, over the limit of {}", what, size, limit))
       .With("size", std::to_string(size))
       .With("limit", std::to_string(limit));
 }
@@ -74,7 +74,7 @@ absl::Status TooLarge(std::string_view what, uint64_t size, uint64_t limit) {
 absl::Status CheckBlobs(const Limits& limits, const StartJob& start) {
   if (start.blobs_size() == 0) return Invalid("start.blobs", "is empty: a job needs a model");
   if (start.blobs_size() > static_cast<int>(limits.max_blobs())) {
-    return Invalid("start.blobs", std::format("has {} entries, over the limit of {}", start.blobs_size(),
+    return Invalid("start.blobs", FormatString("has {} entries, over the limit of {}", start.blobs_size(),
                                               limits.max_blobs()));
   }
   uint64_t left = limits.max_job_bytes();
@@ -83,9 +83,9 @@ absl::Status CheckBlobs(const Limits& limits, const StartJob& start) {
   absl::flat_hash_set<std::string_view> names;
   for (int i = 0; i < start.blobs_size(); ++i) {
     const Blob& blob = start.blobs(i);
-    const std::string field = std::format("start.blobs[{}]", i);
+    const std::string field = FormatString("start.blobs[{}]", i);
     if (blob.blob_id() != static_cast<uint32_t>(i + 1)) {
-      return Invalid(field + ".blob_id", std::format("is {}, must be {}: ids count from 1", blob.blob_id(), i + 1));
+      return Invalid(field + ".blob_id", FormatString("is {}, must be {}: ids count from 1", blob.blob_id(), i + 1));
     }
     if (!IsRelativeName(blob.name())) {
       return Invalid(field + ".name", "must be a relative path of at most 255 bytes without \"..\"");
@@ -111,7 +111,7 @@ absl::Status CheckBlobs(const Limits& limits, const StartJob& start) {
     }
     left -= blob.size_bytes();
   }
-  if (models != 1) return Invalid("start.blobs", std::format("has {} models, must have one", models));
+  if (models != 1) return Invalid("start.blobs", FormatString("has {} models, must have one", models));
   if (data > 1) return Invalid("start.blobs", "has more than one blob of data");
   return absl::OkStatus();
 }

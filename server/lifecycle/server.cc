@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <chrono>
 #include <thread>
-#include <format>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/scratch.h"
 #include "core/base/status.h"
 #include "server/config/server_config.h"
@@ -79,7 +79,7 @@ absl::Status Server::Parts::Listen() {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 20'000);
   grpc = builder.BuildAndStart();
   if (grpc == nullptr || port == 0) {
-    return Error(ERROR_REASON_REQUEST_INVALID, std::format("cannot listen on {}", config.listen()))
+    return Error(ERROR_REASON_REQUEST_INVALID, FormatString("cannot listen on {}", config.listen()))
         .With("field", "listen")
         .Remedy("choose an address of this machine and a port that is free");
   }
@@ -145,7 +145,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerConfig config, CoreF
   });
   parts->slots = std::make_unique<WorkerSlots>(settings.workers(), parts->table.get(), parts->runner.get());
   const auto bound = [](const std::string& address, int port) {
-    return std::format("{}:{}", address.substr(0, address.rfind(':')), port);
+    return FormatString("{}:{}", address.substr(0, address.rfind(':')), port);
   };
   LogLine(LogSeverity::kInfo, "server_started")
       .Add("listen", bound(settings.listen(), parts->port))

@@ -4,10 +4,10 @@
 #include <prometheus/exposer.h>
 
 #include <exception>
-#include <format>
 #include <utility>
 #include <vector>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "server/observability/process_metrics.h"
 
@@ -22,7 +22,7 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(
     exposer->RegisterCollectable(process);
     return std::unique_ptr<MetricsEndpoint>(new MetricsEndpoint(std::move(exposer), std::move(process)));
   } catch (const std::exception& error) {  // the port is taken, the address is none of this machine
-    return Error(ERROR_REASON_REQUEST_INVALID, std::format("cannot listen on {} for metrics: {}", address, error.what()))
+    return Error(ERROR_REASON_REQUEST_INVALID, FormatString("cannot listen on {} for metrics: {}", address, error.what()))
         .With("field", "metrics")
         .Remedy("choose an address of this machine and a port that is free");
   }

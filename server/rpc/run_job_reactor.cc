@@ -2,9 +2,9 @@
 #include "server/rpc/run_job_reactor.h"
 
 #include <algorithm>
-#include <format>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "server/jobs/request_checks.h"
 
@@ -224,7 +224,7 @@ void RunJobReactor::HandleChunk(Chunk& chunk) {
   const size_t bytes = chunk.data().size();
   if (bytes > environment_->limits.max_chunk_bytes()) {
     EndStream(Error(ERROR_REASON_BLOB_TOO_LARGE,
-                    std::format("a chunk of {} bytes, over the limit of {}", bytes,
+                    FormatString("a chunk of {} bytes, over the limit of {}", bytes,
                                 environment_->limits.max_chunk_bytes()))
                   .With("size", std::to_string(bytes))
                   .With("limit", std::to_string(environment_->limits.max_chunk_bytes())));
@@ -319,7 +319,7 @@ void RunJobReactor::OnTick(absl::Time now) {
                         (stage_ == Stage::kFirstMessage || stage_ == Stage::kUploading);
   if (its_turn && now - last_read_ > stall) {
     EndStream(Error(ERROR_REASON_PEER_STALLED,
-                    std::format("nothing came for {} seconds", environment_->limits.stall_seconds()))
+                    FormatString("nothing came for {} seconds", environment_->limits.stall_seconds()))
                   .Remedy("resume the job"));
   } else if (stage_ == Stage::kLingering && now - linger_start_ > kLinger) {
     EndStream(absl::OkStatus());

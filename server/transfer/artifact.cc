@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <format>
 #include <system_error>
 
 #include "absl/crc/crc32c.h"
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -28,7 +28,7 @@ absl::StatusOr<std::vector<std::shared_ptr<const MappedFile>>> MapArtifact(
     MP_ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> map, MappedFile::OpenForReading(path));
     if (map->size() != file.size_bytes()) {
       return Error(ERROR_REASON_INTERNAL_BUG,
-                   std::format("a worker says {} bytes of a result file that has {}",
+                   FormatString("a worker says {} bytes of a result file that has {}",
                                file.size_bytes(), map->size()));
     }
     mapped.push_back(std::move(map));
@@ -39,13 +39,13 @@ absl::StatusOr<std::vector<std::shared_ptr<const MappedFile>>> MapArtifact(
 absl::Status ArtifactReader::Seek(const std::vector<uint64_t>& offsets) {
   if (offsets.size() > files_.size()) {
     return Error(ERROR_REASON_REQUEST_INVALID,
-                 std::format("{} artifact offsets for {} files", offsets.size(), files_.size()))
+                 FormatString("{} artifact offsets for {} files", offsets.size(), files_.size()))
         .With("field", "resume.artifact_offsets");
   }
   for (size_t i = 0; i < offsets.size(); ++i) {
     if (offsets[i] > files_[i]->size()) {
       return Error(ERROR_REASON_OFFSET_MISMATCH,
-                   std::format("offset {} in artifact file {}, which has {} bytes", offsets[i],
+                   FormatString("offset {} in artifact file {}, which has {} bytes", offsets[i],
                                i + 1, files_[i]->size()))
           .With("blob", std::to_string(i + 1))
           .With("expected", std::to_string(files_[i]->size()))

@@ -7,19 +7,19 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <format>
 #include <span>
 #include <system_error>
 #include <utility>
 
 #include "absl/crc/crc32c.h"
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
 namespace {
 
 absl::Status DiskError(std::string_view what, int error, uint64_t needed) {
-  return Error(ERROR_REASON_DISK_FULL, std::format("the server cannot {}: {}", what, strerror(error)))
+  return Error(ERROR_REASON_DISK_FULL, FormatString("the server cannot {}: {}", what, strerror(error)))
       .With("needed", std::to_string(needed))
       .With("errno", std::to_string(error))
       .Remedy("try again later or at another server");
@@ -57,7 +57,7 @@ void UploadReceiver::CloseFiles() {
   }
 }
 
-std::string UploadReceiver::path(size_t index) const { return std::format("{}/{}", folder_, index + 1); }
+std::string UploadReceiver::path(size_t index) const { return FormatString("{}/{}", folder_, index + 1); }
 
 absl::Status UploadReceiver::Allocate() {
   std::error_code error;
@@ -130,13 +130,13 @@ absl::StatusOr<uint64_t> UploadReceiver::Write(uint64_t generation, uint32_t blo
   }
   if (blob_id == 0 || blob_id > blobs_.size()) {
     return Error(ERROR_REASON_REQUEST_INVALID,
-                 std::format("a chunk names blob {}, but the job declared {}", blob_id, blobs_.size()))
+                 FormatString("a chunk names blob {}, but the job declared {}", blob_id, blobs_.size()))
         .With("field", "chunk.blob_id");
   }
   BlobFile& blob = blobs_[blob_id - 1];
   if (offset != blob.committed || data.size() > blob.size - blob.committed) {
     return Error(ERROR_REASON_OFFSET_MISMATCH,
-                 std::format("a chunk of {} bytes at offset {} of blob {}, which has {} of its {} bytes",
+                 FormatString("a chunk of {} bytes at offset {} of blob {}, which has {} of its {} bytes",
                              data.size(), offset, blob_id, blob.committed, blob.size))
         .With("blob", std::to_string(blob_id))
         .With("expected", std::to_string(blob.committed))
@@ -145,7 +145,7 @@ absl::StatusOr<uint64_t> UploadReceiver::Write(uint64_t generation, uint32_t blo
   }
   if (static_cast<uint32_t>(absl::ComputeCrc32c(data)) != crc32c) {
     return Error(ERROR_REASON_CHUNK_CORRUPT,
-                 std::format("the chunk at offset {} of blob {} does not have its CRC-32C", offset, blob_id))
+                 FormatString("the chunk at offset {} of blob {} does not have its CRC-32C", offset, blob_id))
         .With("blob", std::to_string(blob_id))
         .With("offset", std::to_string(offset))
         .Remedy("resume at the committed offset");
@@ -197,13 +197,13 @@ absl::Status UploadReceiver::CheckComplete(uint64_t generation, const std::vecto
   }
   if (sha256.size() != blobs_.size()) {
     return Error(ERROR_REASON_REQUEST_INVALID,
-                 std::format("finish_upload has {} digests for {} blobs", sha256.size(), blobs_.size()))
+                 FormatString("finish_upload has {} digests for {} blobs", sha256.size(), blobs_.size()))
         .With("field", "finish_upload.sha256");
   }
   for (size_t i = 0; i < blobs_.size(); ++i) {
     if (blobs_[i].committed == blobs_[i].size) continue;
     return Error(ERROR_REASON_UPLOAD_INCOMPLETE,
-                 std::format("finish_upload came after {} of the {} bytes of blob {}",
+                 FormatString("finish_upload came after {} of the {} bytes of blob {}",
                              blobs_[i].committed, blobs_[i].size, i + 1))
         .With("blob", std::to_string(i + 1))
         .With("expected", std::to_string(blobs_[i].size))
@@ -221,7 +221,7 @@ absl::Status UploadReceiver::CheckDigests(const std::vector<std::string>& sha256
     blob.hash.emplace();
     blob.committed = 0;
     return Error(ERROR_REASON_DIGEST_MISMATCH,
-                 std::format("blob {} has another SHA-256 than finish_upload says", i + 1))
+                 FormatString("blob {} has another SHA-256 than finish_upload says", i + 1))
         .With("blob", std::to_string(i + 1))
         .With("expected", sha256[i])
         .With("found", found)

@@ -6,9 +6,9 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
-#include <format>
 #include <fstream>
 
+#include "core/base/format_string.h"
 #include "core/recipe/recipe_reader.h"
 
 namespace modelpress::testing {
@@ -38,9 +38,9 @@ template <typename T>
 std::string Npy(std::string_view type, const std::vector<int64_t>& shape,
                 const std::vector<T>& values) {
   std::string dims;
-  for (int64_t extent : shape) dims += std::format("{}, ", extent);
+  for (int64_t extent : shape) dims += FormatString("{}, ", extent);
   return NpyBytes(
-      std::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({})}}", type, dims),
+      FormatString("{{'descr': '{}', 'fortran_order': False, 'shape': ({})}}", type, dims),
       {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)});
 }
 
@@ -58,7 +58,7 @@ absl::StatusOr<JobInputs> WriteInputs(const JobBytes& job, const fs::path& folde
   MP_ASSIGN_OR_RETURN(inputs.model.main.file, MappedFile::OpenForReading(folder / "model"));
   int index = 0;
   for (const auto& [name, bytes] : job.sidecars) {
-    const fs::path path = folder / std::format("sidecar{}", index++);
+    const fs::path path = folder / FormatString("sidecar{}", index++);
     WriteFile(path, bytes);
     MP_ASSIGN_OR_RETURN(auto file, MappedFile::OpenForReading(path));
     inputs.model.sidecars.push_back({name, file});

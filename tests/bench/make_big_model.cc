@@ -9,11 +9,11 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <format>
 #include <fstream>
 #include <string>
 #include <vector>
 
+#include "core/base/format_string.h"
 #include "onnx/onnx_pb.h"
 
 namespace {
@@ -40,7 +40,7 @@ void Fill(std::vector<float>& values, uint64_t& state, float scale) {
 
 onnx::TensorProto Weight(const Settings& settings, int64_t block) {
   onnx::TensorProto tensor;
-  tensor.set_name(std::format("w{}", block));
+  tensor.set_name(modelpress::FormatString("w{}", block));
   tensor.set_data_type(onnx::TensorProto::FLOAT);
   tensor.add_dims(settings.width);
   tensor.add_dims(settings.width);
@@ -82,11 +82,11 @@ onnx::ModelProto Skeleton(const Settings& settings) {
     node->add_output(std::move(output));
   };
   for (int64_t block = 0; block < settings.blocks; ++block) {
-    const std::string from = block == 0 ? "x" : std::format("h{}", block - 1);
-    const std::string to = block + 1 == settings.blocks ? "y" : std::format("h{}", block);
-    add_node("MatMul", std::format("matmul{}", block), {from, std::format("w{}", block)},
-             std::format("m{}", block));
-    add_node("Relu", std::format("relu{}", block), {std::format("m{}", block)}, to);
+    const std::string from = block == 0 ? "x" : modelpress::FormatString("h{}", block - 1);
+    const std::string to = block + 1 == settings.blocks ? "y" : modelpress::FormatString("h{}", block);
+    add_node("MatMul", modelpress::FormatString("matmul{}", block), {from, modelpress::FormatString("w{}", block)},
+             modelpress::FormatString("m{}", block));
+    add_node("Relu", modelpress::FormatString("relu{}", block), {modelpress::FormatString("m{}", block)}, to);
   }
   return model;
 }

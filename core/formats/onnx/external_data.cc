@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <charconv>
-#include <format>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress::onnx_format {
@@ -12,7 +12,7 @@ namespace {
 
 Error Rejected(const onnx::TensorProto& tensor, std::string_view location, std::string_view why) {
   return Error(ERROR_REASON_EXTERNAL_DATA_REJECTED,
-               std::format("external data of tensor \"{}\" at \"{}\": {}", tensor.name(), location,
+               FormatString("external data of tensor \"{}\" at \"{}\": {}", tensor.name(), location,
                            why))
       .Tensor(tensor.name())
       .With("location", location);
@@ -30,7 +30,7 @@ bool ParseNumber(const std::string& text, uint64_t* value) {
 absl::StatusOr<std::string> NormaliseName(std::string_view name) {
   const auto reject = [&](std::string_view why) {
     return Error(ERROR_REASON_EXTERNAL_DATA_REJECTED,
-                 std::format("\"{}\" is not a name of a file beside the model: {}", name, why))
+                 FormatString("\"{}\" is not a name of a file beside the model: {}", name, why))
         .With("location", name)
         .Remedy("save the model with external data in its own folder, under a plain name");
   };
@@ -66,11 +66,11 @@ absl::StatusOr<WeightRef> ResolveExternalData(const onnx::TensorProto& tensor, u
       location = entry.value();
     } else if (entry.key() == "offset") {
       if (!ParseNumber(entry.value(), &offset)) {
-        return Rejected(tensor, location, std::format("offset \"{}\" is no number", entry.value()));
+        return Rejected(tensor, location, FormatString("offset \"{}\" is no number", entry.value()));
       }
     } else if (entry.key() == "length") {
       if (!ParseNumber(entry.value(), &length)) {
-        return Rejected(tensor, location, std::format("length \"{}\" is no number", entry.value()));
+        return Rejected(tensor, location, FormatString("length \"{}\" is no number", entry.value()));
       }
     }
   }
@@ -78,7 +78,7 @@ absl::StatusOr<WeightRef> ResolveExternalData(const onnx::TensorProto& tensor, u
   if (!name.ok()) return Annotate(name.status(), "tensor", tensor.name());
   if (length != expected) {
     return Error(ERROR_REASON_MODEL_MALFORMED,
-                 std::format("external data of tensor \"{}\" has length {} but its type and dims "
+                 FormatString("external data of tensor \"{}\" has length {} but its type and dims "
                              "need {}",
                              tensor.name(), length, expected))
         .Tensor(tensor.name());
@@ -89,14 +89,14 @@ absl::StatusOr<WeightRef> ResolveExternalData(const onnx::TensorProto& tensor, u
     const uint64_t size = sidecar.file->size();
     if (offset > size || length > size - offset) {
       return Rejected(tensor, location,
-                      std::format("bytes {} to {} are asked for but the file has {}", offset,
+                      FormatString("bytes {} to {} are asked for but the file has {}", offset,
                                   offset + length, size))
           .Remedy("the file may be truncated or of another version of the model");
     }
     return WeightRef{sidecar.file, offset, length};
   }
   return Rejected(tensor, location, "that file did not come with the model")
-      .Remedy(std::format("send \"{}\" along with the model", *name));
+      .Remedy(FormatString("send \"{}\" along with the model", *name));
 }
 
 }  // namespace modelpress::onnx_format

@@ -3,9 +3,9 @@
 
 #include <climits>
 #include <exception>
-#include <format>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/formats/onnx/skeleton.h"
 #include "core/formats/onnx/tensor_data.h"
@@ -92,7 +92,7 @@ absl::StatusOr<Model> ReadOnnx(const InputFiles& files, const JobContext& contex
     return Read(files, context, inline_bytes);
   } catch (const std::exception& error) {
     return Error(ERROR_REASON_MODEL_MALFORMED,
-                 std::format("reading the model failed: {}", error.what()));
+                 FormatString("reading the model failed: {}", error.what()));
   }
 }
 

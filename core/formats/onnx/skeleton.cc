@@ -1,8 +1,7 @@
 // Scanning an ONNX file for its skeleton: see skeleton.h.
 #include "core/formats/onnx/skeleton.h"
 
-#include <format>
-
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/formats/onnx/wire.h"
 
@@ -11,7 +10,7 @@ namespace {
 
 absl::Status Limit(std::string_view what, uint64_t limit) {
   return Error(ERROR_REASON_MODEL_LIMIT,
-               std::format("the model without its weights has more than {} {}", limit, what))
+               FormatString("the model without its weights has more than {} {}", limit, what))
       .With("limit", std::to_string(limit));
 }
 
@@ -29,7 +28,7 @@ class Scanner {
   absl::Status ScanMessage(MessageKind kind, uint64_t begin, uint64_t end, int depth) {
     if (depth > kMaxDepth) {
       return Error(ERROR_REASON_MODEL_LIMIT,
-                   std::format("subgraphs are nested deeper than {} messages", kMaxDepth))
+                   FormatString("subgraphs are nested deeper than {} messages", kMaxDepth))
           .With("limit", std::to_string(kMaxDepth));
     }
     if (cancellation_ != nullptr && (fields_ & 0xFFF) == 0) {
@@ -53,7 +52,7 @@ class Scanner {
       if (IsSingularTensor(kind, field.number)) {
         if ((seen >> field.number & 1) != 0) {
           return Error(ERROR_REASON_MODEL_MALFORMED,
-                       std::format("a field that holds one tensor occurs twice, again at byte {}",
+                       FormatString("a field that holds one tensor occurs twice, again at byte {}",
                                    field.begin))
               .Remedy("export the model again");
         }
@@ -92,7 +91,7 @@ class Scanner {
       if (move && IsTensorPayload(field.number)) continue;
       if (field.number == kTensorExternalData && Contains(field, kMovedKey)) {
         return Error(ERROR_REASON_EXTERNAL_DATA_REJECTED,
-                     std::format("external data with the reserved key \"{}\"", kMovedKey));
+                     FormatString("external data with the reserved key \"{}\"", kMovedKey));
       }
       MP_RETURN_IF_ERROR(Copy(field.begin, field.end()));
     }

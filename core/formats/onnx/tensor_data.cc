@@ -4,10 +4,10 @@
 #include <bit>
 #include <charconv>
 #include <cstring>
-#include <format>
 #include <string>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/formats/onnx/external_data.h"
 #include "core/formats/onnx/wire.h"
@@ -19,7 +19,7 @@ static_assert(std::endian::native == std::endian::little, "ONNX raw data is litt
 
 Error Malformed(const onnx::TensorProto& tensor, std::string_view what) {
   return Error(ERROR_REASON_MODEL_MALFORMED,
-               std::format("tensor \"{}\": {}", tensor.name(), what))
+               FormatString("tensor \"{}\": {}", tensor.name(), what))
       .Tensor(tensor.name())
       .Remedy("the file may be damaged: export the model again");
 }
@@ -130,7 +130,7 @@ absl::Status TensorDataReader::ResolveStrings(const onnx::TensorProto& tensor) c
     return Malformed(tensor, "a string tensor with numeric or external data");
   }
   if (*count != static_cast<uint64_t>(tensor.string_data_size())) {
-    return Malformed(tensor, std::format("{} strings but dims ask for {}",
+    return Malformed(tensor, FormatString("{} strings but dims ask for {}",
                                          tensor.string_data_size(), *count));
   }
   return absl::OkStatus();
@@ -157,14 +157,14 @@ absl::Status TensorDataReader::ResolveMoved(onnx::TensorProto* tensor, const Mov
       typed_bytes += field.length;
       ++typed_pieces;
     } else {
-      return Malformed(*tensor, std::format("data in field {} but type {}", field.number,
+      return Malformed(*tensor, FormatString("data in field {} but type {}", field.number,
                                             DataTypeName(Type(*tensor))));
     }
   }
   if (raw.number != 0) {
     if (typed_pieces > 0) return Malformed(*tensor, "both raw and typed data");
     if (raw.length != expected) {
-      return Malformed(*tensor, std::format("raw_data has {} bytes but its type and dims need {}",
+      return Malformed(*tensor, FormatString("raw_data has {} bytes but its type and dims need {}",
                                             raw.length, expected));
     }
     return Place(tensor, {file, raw.payload, raw.length}, keep_inline);
@@ -176,7 +176,7 @@ absl::Status TensorDataReader::ResolveMoved(onnx::TensorProto* tensor, const Mov
   }
   // An entry takes at least one byte of the file, so the room asked for is bounded by the file.
   if (expected / typed.bytes_per_entry > typed_bytes) {
-    return Malformed(*tensor, std::format("{} bytes of typed data cannot hold {} entries",
+    return Malformed(*tensor, FormatString("{} bytes of typed data cannot hold {} entries",
                                           typed_bytes, expected / typed.bytes_per_entry));
   }
   MP_ASSIGN_OR_RETURN(WeightArena::Room room, arena_->Allocate(expected));
@@ -206,7 +206,7 @@ absl::Status TensorDataReader::ResolveMoved(onnx::TensorProto* tensor, const Mov
     }
   }
   if (writer.used() != expected) {
-    return Malformed(*tensor, std::format("{} bytes of data but its type and dims need {}",
+    return Malformed(*tensor, FormatString("{} bytes of data but its type and dims need {}",
                                           writer.used(), expected));
   }
   return Place(tensor, std::move(room.weight), keep_inline);
@@ -224,7 +224,7 @@ absl::Status TensorDataReader::ResolveSmall(onnx::TensorProto* tensor) {
   }
   if (typed_fields == 0) {
     if (tensor->raw_data().size() != expected) {
-      return Malformed(*tensor, std::format("{} bytes of data but its type and dims need {}",
+      return Malformed(*tensor, FormatString("{} bytes of data but its type and dims need {}",
                                             tensor->raw_data().size(), expected));
     }
     tensor->clear_external_data();
@@ -233,7 +233,7 @@ absl::Status TensorDataReader::ResolveSmall(onnx::TensorProto* tensor) {
   const TypedField typed = FieldOf(Type(*tensor));
   // Tensors above the inline limit were moved, so a valid one is small; the check keeps absurd dims from allocating.
   if (expected > uint64_t{16} * kInlineBytes) {
-    return Malformed(*tensor, std::format("far less data than its dims need ({} bytes)", expected));
+    return Malformed(*tensor, FormatString("far less data than its dims need ({} bytes)", expected));
   }
   std::string out(expected, '\0');
   EntryWriter writer(std::as_writable_bytes(std::span(out)), typed.bytes_per_entry);
@@ -256,7 +256,7 @@ absl::Status TensorDataReader::ResolveSmall(onnx::TensorProto* tensor) {
     default: break;
   }
   if (writer.used() != expected) {
-    return Malformed(*tensor, std::format("{} bytes of data but type {} and dims need {}",
+    return Malformed(*tensor, FormatString("{} bytes of data but type {} and dims need {}",
                                           writer.used(), DataTypeName(Type(*tensor)), expected));
   }
   ClearPayload(tensor);
@@ -277,7 +277,7 @@ absl::Status TensorDataReader::Place(onnx::TensorProto* tensor, WeightRef weight
     placed_inline_ += weight.length;
     if (placed_inline_ > kMaxSkeletonBytes) {
       return Error(ERROR_REASON_MODEL_LIMIT,
-                   std::format("tensors that must stay inside the model (shapes, attributes) take "
+                   FormatString("tensors that must stay inside the model (shapes, attributes) take "
                                "more than {} bytes",
                                kMaxSkeletonBytes))
           .Tensor(tensor->name())

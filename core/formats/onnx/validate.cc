@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <exception>
-#include <format>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/model/graph.h"
 #include "core/model/tensor_type.h"
@@ -44,16 +44,16 @@ absl::Status CheckOpset(const onnx::OperatorSetIdProto& import) {
   if (!standard && import.domain() != "ai.onnx.ml") return absl::OkStatus();
   const int64_t newest = standard ? kMaxOpset : kMaxMlOpset;
   if (import.version() < 1) {
-    return Malformed(std::format("opset {} of domain \"{}\" does not exist", import.version(),
+    return Malformed(FormatString("opset {} of domain \"{}\" does not exist", import.version(),
                                  import.domain()));
   }
   if (import.version() <= newest) return absl::OkStatus();
   return Error(ERROR_REASON_OPSET_UNSUPPORTED,
-               std::format("opset {} of domain \"{}\" is newer than {}, the newest that can be run",
+               FormatString("opset {} of domain \"{}\" is newer than {}, the newest that can be run",
                            import.version(), standard ? "ai.onnx" : import.domain(), newest))
       .With("domain", import.domain())
       .With("opset", std::to_string(import.version()))
-      .Remedy(std::format("export the model with opset {} or lower", newest));
+      .Remedy(FormatString("export the model with opset {} or lower", newest));
 }
 
 template <typename Imports>
@@ -64,7 +64,7 @@ absl::Status CheckImports(const Imports& imports) {
     const std::string domain = IsDefaultDomain(import.domain()) ? "" : import.domain();
     const auto [found, is_new] = versions.try_emplace(domain, import.version());
     if (!is_new && found->second != import.version()) {
-      return Malformed(std::format("domain \"{}\" is imported with two versions, {} and {}", domain,
+      return Malformed(FormatString("domain \"{}\" is imported with two versions, {} and {}", domain,
                                    found->second, import.version()));
     }
   }
@@ -90,12 +90,12 @@ template <typename Nodes>
 absl::Status DefineOutputs(const Nodes& nodes, Scope* scope) {
   for (const onnx::NodeProto& node : nodes) {
     if (node.op_type().empty()) {
-      return Malformed(std::format("node \"{}\" has no operator type", node.name()))
+      return Malformed(FormatString("node \"{}\" has no operator type", node.name()))
           .Node(node.name());
     }
     for (const std::string& output : node.output()) {
       if (output.empty() || scope->names.insert(output).second) continue;
-      return Malformed(std::format("value \"{}\", made by node \"{}\" ({}), is defined twice in its "
+      return Malformed(FormatString("value \"{}\", made by node \"{}\" ({}), is defined twice in its "
                                    "graph",
                                    output, node.name(), node.op_type()))
           .Node(node.name())
@@ -110,7 +110,7 @@ absl::Status CheckReads(const Nodes& nodes, const Scope& scope) {
   for (const onnx::NodeProto& node : nodes) {
     for (const std::string& input : node.input()) {
       if (input.empty() || scope.Sees(input)) continue;
-      return Malformed(std::format("node \"{}\" ({}) reads \"{}\", which nothing defines",
+      return Malformed(FormatString("node \"{}\" ({}) reads \"{}\", which nothing defines",
                                    node.name(), node.op_type(), input))
           .Node(node.name())
           .Tensor(input);
@@ -131,7 +131,7 @@ absl::Status CheckGraph(const onnx::GraphProto& graph, const Scope* parent) {
   for (const onnx::ValueInfoProto& input : graph.input()) {
     if (input.name().empty()) return Malformed("a graph input has no name");
     if (!inputs.insert(input.name()).second) {
-      return Malformed(std::format("graph input \"{}\" is listed twice", input.name()))
+      return Malformed(FormatString("graph input \"{}\" is listed twice", input.name()))
           .Tensor(input.name());
     }
     scope.names.insert(input.name());
@@ -140,7 +140,7 @@ absl::Status CheckGraph(const onnx::GraphProto& graph, const Scope* parent) {
   auto add_initializer = [&](const std::string& name) -> absl::Status {
     if (name.empty()) return Malformed("an initializer has no name");
     if (!initializers.insert(name).second) {
-      return Malformed(std::format("there are two initializers \"{}\"", name)).Tensor(name);
+      return Malformed(FormatString("there are two initializers \"{}\"", name)).Tensor(name);
     }
     scope.names.insert(name);
     return absl::OkStatus();
@@ -154,7 +154,7 @@ absl::Status CheckGraph(const onnx::GraphProto& graph, const Scope* parent) {
   MP_RETURN_IF_ERROR(DefineOutputs(graph.node(), &scope));
   for (const onnx::ValueInfoProto& output : graph.output()) {
     if (!scope.Sees(output.name())) {
-      return Malformed(std::format("nothing makes the graph's output \"{}\"", output.name()))
+      return Malformed(FormatString("nothing makes the graph's output \"{}\"", output.name()))
           .Tensor(output.name());
     }
   }
@@ -212,7 +212,7 @@ absl::Status CheckFunctionCalls(const onnx::ModelProto& model) {
   }
   for (int i = 0; i < count; ++i) {
     if (open_calls[i] == 0) continue;
-    return Malformed(std::format("function \"{}\" calls itself", model.functions(i).name()))
+    return Malformed(FormatString("function \"{}\" calls itself", model.functions(i).name()))
         .Op(model.functions(i).name());
   }
   return absl::OkStatus();
@@ -222,7 +222,7 @@ absl::Status AskChecker(const onnx::ModelProto& model) {
   try {
     onnx::checker::check_model(model);
   } catch (const std::exception& error) {
-    return Malformed(std::format("the ONNX checker refuses the model: {}", error.what()));
+    return Malformed(FormatString("the ONNX checker refuses the model: {}", error.what()));
   }
   return absl::OkStatus();
 }
@@ -236,10 +236,10 @@ absl::Status NormaliseVersions(onnx::ModelProto* model) {
   if (model->ir_version() > kMaxIrVersion) {
     if (model->ir_version() > kNewestKnownIrVersion || UsesNewerIr(*model)) {
       return Error(ERROR_REASON_OPSET_UNSUPPORTED,
-                   std::format("the model has IR version {}, and what it uses of it is not known "
+                   FormatString("the model has IR version {}, and what it uses of it is not known "
                                "to IR {}, the newest that can be run",
                                model->ir_version(), kMaxIrVersion))
-          .Remedy(std::format("export the model with IR version {} or lower", kMaxIrVersion));
+          .Remedy(FormatString("export the model with IR version {} or lower", kMaxIrVersion));
     }
     model->set_ir_version(kMaxIrVersion);
   }

@@ -3,15 +3,15 @@
 
 #include <bit>
 #include <cstring>
-#include <format>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress::onnx_format {
 
 absl::Status WireCursor::Fail(const char* what) const {
   return Error(ERROR_REASON_MODEL_MALFORMED,
-               std::format("not a valid ONNX file: {} at byte {}", what, position_))
+               FormatString("not a valid ONNX file: {} at byte {}", what, position_))
       .Remedy("the file may be truncated or damaged: copy or export it again");
 }
 

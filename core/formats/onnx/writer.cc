@@ -2,11 +2,11 @@
 #include "core/formats/onnx/writer.h"
 
 #include <exception>
-#include <format>
 #include <map>
 #include <tuple>
 #include <utility>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/formats/onnx/splice.h"
 #include "core/formats/onnx/wire.h"
@@ -70,7 +70,7 @@ class Writer {
     MP_ASSIGN_OR_RETURN(SplicedModel spliced, Splice(Skeleton(), replacements_));
     if (spliced.size > kMaxInlineFileBytes && layout == Output::LAYOUT_INLINE) {
       return Error(ERROR_REASON_MODEL_LIMIT,
-                   std::format("the model takes {} bytes; a single ONNX file cannot have more than "
+                   FormatString("the model takes {} bytes; a single ONNX file cannot have more than "
                                "{}",
                                spliced.size, kMaxInlineFileBytes))
           .With("limit", std::to_string(kMaxInlineFileBytes))
@@ -198,7 +198,7 @@ absl::StatusOr<std::vector<ArtifactFile>> WriteOnnx(const Model& model, const Ou
     return files;
   } catch (const std::exception& error) {
     return Error(ERROR_REASON_INTERNAL_BUG,
-                 std::format("writing the model failed: {}", error.what()));
+                 FormatString("writing the model failed: {}", error.what()));
   }
 }
 

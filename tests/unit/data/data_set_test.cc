@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/data/samples.h"
 #include "tests/unit/data/data_builders.h"
@@ -86,9 +87,9 @@ TEST(DataSetTest, FeedsFilesPerSampleInOrderOfTheirNumbers) {
   DataFolder folder;
   for (const char* number : {"10", "2", "01"}) {
     const float value = std::stof(number);
-    folder.Write(std::format("x/{}.npy", number),
+    folder.Write(FormatString("x/{}.npy", number),
                  FloatNpy({1, static_cast<int64_t>(value)}, std::vector<float>(value, value)));
-    folder.Write(std::format("labels/{}.npy", number), Int64Npy({}, {static_cast<int64_t>(value)}));
+    folder.Write(FormatString("labels/{}.npy", number), Int64Npy({}, {static_cast<int64_t>(value)}));
   }
   const auto samples = OpenSamples(folder, {FloatInput("x", {-1, -1})}, 8);
   ASSERT_TRUE(samples.ok()) << samples.status();
@@ -268,7 +269,7 @@ TEST(DataSetTest, AnArrayLargerThanABatchStaysOnDisk) {
   for (const std::string descr : {"<f4", ">f4", "|S4096"}) {
     SCOPED_TRACE(descr);
     const bool text = descr == "|S4096";
-    std::string header = std::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}, {}), }}",
+    std::string header = FormatString("{{'descr': '{}', 'fortran_order': False, 'shape': ({}, {}), }}",
                                      descr, kRows, text ? 1 : 1024);
     header.resize(118 - 1, ' ');
     header += '\n';

@@ -1,4 +1,5 @@
 // Arrays: what NumPy wrote is read as NumPy would, lies are refused, and what is written reads back equal.
+#include "core/base/format_string.h"
 #include "core/data/npy.h"
 
 #include <gmock/gmock.h>
@@ -185,7 +186,7 @@ TEST(NpyTest, AcceptsHeadersOfOtherWriters) {
 // Every type with a NumPy counterpart survives writing and reading, bit for bit.
 TEST(NpyTest, WritesWhatItReads) {
   const uint32_t seed = std::random_device()();
-  SCOPED_TRACE(std::format("seed {}", seed));
+  SCOPED_TRACE(FormatString("seed {}", seed));
   std::mt19937 random(seed);
   const DataType types[] = {DataType::kFloat,  DataType::kDouble, DataType::kFloat16,
                             DataType::kInt8,   DataType::kInt16,  DataType::kInt32,

@@ -7,6 +7,7 @@
 #include <random>
 #include <sstream>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/data/file_tree.h"
 #include "core/data/samples.h"
@@ -209,7 +210,7 @@ TEST(ZipTest, ExpandsWithinTheQuotaOnly) {
 // Any damage is refused or leaves readable entries; never a crash (run under the address sanitizer too).
 TEST(ZipTest, SurvivesDamage) {
   const uint32_t seed = std::random_device()();
-  SCOPED_TRACE(std::format("seed {}", seed));
+  SCOPED_TRACE(FormatString("seed {}", seed));
   std::mt19937 random(seed);
   const std::string x = CountingNpy({3, 2});
   const std::string good = MakeZip({{"x.npy", x}, {"test/y.npy", x, true}, {"z.npz", x}});

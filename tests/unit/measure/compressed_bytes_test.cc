@@ -2,9 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <format>
 #include <random>
 
+#include "core/base/format_string.h"
 #include "core/base/scratch.h"
 #include "core/base/status.h"
 #include "core/measure/sizes.h"
@@ -16,7 +16,7 @@ TEST(CompressedBytesTest, SameForEveryThreadCountAndSmallerForZeros) {
   auto scratch = Scratch::Temporary(0).value();
   constexpr uint64_t kSize = (17 << 20) + 123;  // three frames, the last one short
   constexpr unsigned kSeed = 5;
-  SCOPED_TRACE(std::format("seed {}", kSeed));
+  SCOPED_TRACE(FormatString("seed {}", kSeed));
   std::mt19937_64 random(kSeed);
   auto noise = scratch->NewFile(kSize).value();
   for (uint64_t i = 0; i + 8 <= kSize; i += 8) {

@@ -1,10 +1,10 @@
 // Recipes as text: what is read, and what every kind of mistake is answered with.
+#include "core/base/format_string.h"
 #include "core/recipe/recipe_reader.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <format>
 #include <random>
 
 #include "core/base/status.h"
@@ -181,7 +181,7 @@ TEST(RecipeReaderTest, MutatedTextNeverCrashes) {
       "passes:\n  - quantize_weights: {type: uint8, weights: {include: [\"a*\"]}}\nquality:\n"
       "  - {metric: accuracy, max_drop: 0.005}\nseed: 3\n";
   constexpr unsigned kSeed = 7;
-  SCOPED_TRACE(std::format("seed {}", kSeed));
+  SCOPED_TRACE(FormatString("seed {}", kSeed));
   std::mt19937 random(kSeed);
   int accepted = 0;
   for (int i = 0; i < 3000; ++i) {

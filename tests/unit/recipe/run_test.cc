@@ -1,5 +1,6 @@
 // Whole jobs on the trained digits model: what comes out, the same bytes for any thread count, and
 // what faults leave.
+#include "core/base/format_string.h"
 #include "core/recipe/run.h"
 
 #include <gmock/gmock.h>
@@ -111,7 +112,7 @@ TEST(RunRecipeTest, SameBytesForEveryThreadCountAndGate) {
     for (const char* judging : {"{gate: structure}", "{gate: full, latency: false}"}) {
       TestJob job(threads);
       const JobOutcome outcome =
-          RunDigits(std::format("passes: [{{quantize_weights: {{}}}}]\njudging: {}", judging), job,
+          RunDigits(FormatString("passes: [{{quantize_weights: {{}}}}]\njudging: {}", judging), job,
                     /*data=*/false);
       ASSERT_FALSE(outcome.has_error()) << outcome.error_message();
       digests.push_back(outcome.files(0).sha256());
@@ -134,7 +135,7 @@ TEST(RunRecipeTest, AMissedBoundTakesTheArtifactAwayUnlessItWasAskedFor) {
   for (const bool keep : {false, true}) {
     TestJob job;
     const JobOutcome outcome =
-        RunDigits(std::format("passes: [{{quantize_weights: {{}}}}]\nquality: [{{metric: sqnr_db, "
+        RunDigits(FormatString("passes: [{{quantize_weights: {{}}}}]\nquality: [{{metric: sqnr_db, "
                               "min: 200}}]\njudging: "
                               "{{keep_on_miss: {}, batch_size: 64, latency: false}}",
                               keep),

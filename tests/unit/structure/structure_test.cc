@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <regex>
 #include <set>
 #include <string>
 #include <vector>
@@ -33,14 +32,18 @@ std::vector<std::string> SourceFiles(const std::string& folder) {
 }
 
 std::vector<Include> Includes(const std::string& folder) {
-  static const std::regex pattern(R"re(^\s*#include\s+["<]([^">]+)[">])re");
   std::vector<Include> includes;
   for (const std::string& file : SourceFiles(folder)) {
     std::ifstream stream(fs::path(MODELPRESS_SOURCE_DIR) / file);
     std::string line;
     while (std::getline(stream, line)) {
-      std::smatch match;
-      if (std::regex_search(line, match, pattern)) includes.push_back({file, match[1]});
+      const size_t start = line.find_first_not_of(" \t");
+      if (start == std::string::npos || !line.substr(start).starts_with("#include")) continue;
+      const size_t open = line.find_first_of("\"<");
+      const size_t close = line.find_first_of("\">", open + 1);
+      if (close != std::string::npos) {
+        includes.push_back({file, line.substr(open + 1, close - open - 1)});
+      }
     }
   }
   return includes;
