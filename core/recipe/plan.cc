@@ -1,6 +1,5 @@
 // Estimates before anything runs: see MakePlan in run.h.
 #include <algorithm>
-#include <format>
 
 #include "core/base/status.h"
 #include "core/passes/pass.h"

@@ -3,7 +3,6 @@
 
 #include <cstring>
 #include <filesystem>
-#include <format>
 #include <fstream>
 #include <memory>
 #include <string>
