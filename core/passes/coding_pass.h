@@ -9,6 +9,7 @@
 #include "core/base/status.h"
 #include "core/passes/pass.h"
 #include "core/quant/code_weight.h"
+#include "core/quant/function_inlining.h"
 #include "core/quant/progress.h"
 
 namespace modelpress {
@@ -24,6 +25,7 @@ absl::StatusOr<PassReport> RunCoding(const Pass& pass, Model& model, const PassS
   PassReport report;
   report.set_pass(std::string(pass.name()));
   report.set_weight_bytes_before(WeightBytes(model));
+  InlineFunctions(model, report.mutable_notes());
   SeparateInitializersFromInputs(model);
   {
     // Where there is nothing to do, the opset stays as it is.

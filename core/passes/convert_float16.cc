@@ -17,6 +17,7 @@
 #include "core/base/status.h"
 #include "core/passes/pass.h"
 #include "core/quant/batch_norm_folding.h"
+#include "core/quant/function_inlining.h"
 #include "core/quant/half_graph.h"
 #include "core/quant/progress.h"
 #include "core/quant/weight_selection.h"
@@ -63,6 +64,7 @@ absl::StatusOr<PassReport> ConvertFloat16Pass::Run(Model& model, const PassStep&
   report.set_pass(std::string(name()));
   report.set_weight_bytes_before(WeightBytes(model));
   MP_RETURN_IF_ERROR(context.job->cancellation->Check());
+  InlineFunctions(model, report.mutable_notes());
   MP_ASSIGN_OR_RETURN(const BatchNormFolding folding,
                       FoldBatchNorms(model, *context.arena, *context.job));
   if (!folding.changes.empty()) {

@@ -10,6 +10,7 @@
 
 #include "core/passes/pass.h"
 #include "core/quant/batch_norm_folding.h"
+#include "core/quant/function_inlining.h"
 #include "core/quant/weight_selection.h"
 
 namespace modelpress {
@@ -34,6 +35,7 @@ class FoldBatchNormPass final : public Pass {
     PassReport report;
     report.set_pass(std::string(name()));
     report.set_weight_bytes_before(WeightBytes(model));
+    InlineFunctions(model, report.mutable_notes());
     MP_ASSIGN_OR_RETURN(BatchNormFolding folding,
                         FoldBatchNorms(model, *context.arena, *context.job));
     for (Change& change : folding.changes) *report.add_changes() = std::move(change);

@@ -13,6 +13,7 @@
 #include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/passes/pass.h"
+#include "core/quant/function_inlining.h"
 #include "core/quant/magnitude.h"
 #include "core/quant/progress.h"
 #include "core/quant/weight_selection.h"
@@ -46,7 +47,8 @@ absl::Status PruneMagnitudePass::Validate(const PassStep& step) const {
   const PruneMagnitude& options = step.prune_magnitude();
   const auto refuse = [](std::string_view field, std::string_view rule) {
     const std::string path = FormatString("prune_magnitude.{}", field);
-    return Error(ERROR_REASON_RECIPE_INVALID, FormatString("{} {}", path, rule)).With("field", path);
+    return Error(ERROR_REASON_RECIPE_INVALID, FormatString("{} {}", path, rule))
+        .With("field", path);
   };
   const auto share = [](double s) { return s > 0 && s < 1; };
   switch (options.choice_case()) {
@@ -78,17 +80,18 @@ uint64_t Share(double sparsity, uint64_t elements) {
 
 // Drops weights that hold NaN or infinity; their order has no meaning.
 absl::Status KeepFinite(const Model& model, PassContext& context, SelectedWeights* found,
-                        std::vector<std::span<const std::byte>>* values) {
+                        std::vector<Magnitudes>* values) {
   std::vector<CandidateWeight> finite;
   for (CandidateWeight& weight : found->weights) {
     MP_ASSIGN_OR_RETURN(const auto bytes, model.Bytes(*weight.tensor));
-    MP_ASSIGN_OR_RETURN(const bool ok, AllFinite(bytes, *context.job));
+    const Magnitudes magnitudes{bytes, Type(*weight.tensor)};
+    MP_ASSIGN_OR_RETURN(const bool ok, AllFinite(magnitudes, *context.job));
     if (!ok) {
       found->skips.push_back(
           MakeSkip(SkipReason::kNotFinite, weight.name, weight.reader(), "holds NaN or infinity"));
       continue;
     }
-    values->push_back(bytes);
+    values->push_back(magnitudes);
     finite.push_back(std::move(weight));
   }
   found->weights = std::move(finite);
@@ -101,16 +104,18 @@ absl::StatusOr<PassReport> PruneMagnitudePass::Run(Model& model, const PassStep&
   PassReport report;
   report.set_pass(std::string(name()));
   report.set_weight_bytes_before(WeightBytes(model));
+  InlineFunctions(model, report.mutable_notes());
   SeparateInitializersFromInputs(model);
   const GraphIndex index(model.mutable_proto());
   MP_ASSIGN_OR_RETURN(SelectedWeights found, SelectWeights(model, index, options.weights()));
-  std::vector<std::span<const std::byte>> values;
+  std::vector<Magnitudes> values;
   MP_RETURN_IF_ERROR(KeepFinite(model, context, &found, &values));
   for (Skip& skip : found.skips) *report.add_skips() = std::move(skip);
 
-  uint64_t total = 0;
+  uint64_t total = 0, total_bytes = 0;
   for (const CandidateWeight& weight : found.weights) total += weight.elements;
-  WeightProgress progress(context.progress, total * sizeof(float));
+  for (const Magnitudes& tensor : values) total_bytes += tensor.values.size();
+  WeightProgress progress(context.progress, total_bytes);
   MagnitudeCut cut = CutAt(options.threshold());
   if (options.has_sparsity_global()) {
     MP_ASSIGN_OR_RETURN(cut,
@@ -123,7 +128,7 @@ absl::StatusOr<PassReport> PruneMagnitudePass::Run(Model& model, const PassStep&
       const uint64_t zeros = Share(options.sparsity_per_tensor(), weight.elements);
       MP_ASSIGN_OR_RETURN(cut, FindCut(std::span(&values[i], 1), zeros, *context.job));
     }
-    MP_ASSIGN_OR_RETURN(WeightArena::Room room, context.arena->Allocate(values[i].size()));
+    MP_ASSIGN_OR_RETURN(WeightArena::Room room, context.arena->Allocate(values[i].values.size()));
     const double threshold = cut.threshold();
     MP_ASSIGN_OR_RETURN(const CutResult result,
                         ApplyCut(values[i], &cut, room.bytes, *context.job, progress.callback()));
@@ -135,9 +140,9 @@ absl::StatusOr<PassReport> PruneMagnitudePass::Run(Model& model, const PassStep&
     const std::vector<int64_t> dims(weight.tensor->dims().begin(), weight.tensor->dims().end());
     if (room.bytes.size() > kInlineBytes) {
       MP_RETURN_IF_ERROR(
-          model.SetWeight(weight.tensor, DataType::kFloat, dims, std::move(room.weight)));
+          model.SetWeight(weight.tensor, values[i].type, dims, std::move(room.weight)));
     } else {
-      MP_RETURN_IF_ERROR(model.SetInline(weight.tensor, DataType::kFloat, dims, room.bytes));
+      MP_RETURN_IF_ERROR(model.SetInline(weight.tensor, values[i].type, dims, room.bytes));
     }
     Change& change = *report.add_changes();
     change.set_tensor(weight.name);

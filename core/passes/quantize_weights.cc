@@ -38,8 +38,10 @@ class QuantizeWeightsPass final : public Pass {
 
   PassEstimate Estimate(const Model& model, const PassStep&) const override {
     const uint64_t bytes = WeightBytes(model);
-    // Codes are a quarter of the floats; scales and alignment are well below the rest.
-    return {16 << 20, bytes / 4 + bytes / 16 + (1 << 20),
+    // Codes are a quarter of float32 and half of float16; scales and alignment are well below the
+    // rest.
+    const uint64_t widened = LargestWidenedBytes(model);
+    return {16 << 20, bytes / (widened > 0 ? 2 : 4) + bytes / 16 + widened + (1 << 20),
             static_cast<double>(bytes) / kBytesPerSecond};
   }
 
@@ -60,11 +62,12 @@ absl::StatusOr<std::optional<Skip>> Encode(const Model& model, PassContext& cont
   const CandidateWeight& weight = coded->weight;
   if (auto skip = ChooseLayout(per_channel, coded); skip.has_value()) return skip;
   progress.Start(weight.name);
-  MP_ASSIGN_OR_RETURN(const std::span<const std::byte> values, model.Bytes(*weight.tensor));
+  MP_ASSIGN_OR_RETURN(const FloatValues values,
+                      FloatValues::Read(model, *weight.tensor, *context.job));
   MP_ASSIGN_OR_RETURN(WeightArena::Room room, context.arena->Allocate(weight.elements));
   MP_ASSIGN_OR_RETURN(QuantizedTensor result,
-                      QuantizeTensor(values, coded->layout, coded->rule, kNoDeadZone, room.bytes,
-                                     *context.job, progress.callback()));
+                      QuantizeTensor(values.bytes(), coded->layout, coded->rule, kNoDeadZone,
+                                     room.bytes, *context.job, progress.callback()));
   if (!result.finite) {
     return MakeSkip(SkipReason::kNotFinite, weight.name, weight.reader(), "holds NaN or infinity");
   }

@@ -36,7 +36,9 @@ class Rewriter {
         others = true;
       }
     }
-    if (others) MP_RETURN_IF_ERROR(Dequantize(coded));
+    if (others) {
+      MP_RETURN_IF_ERROR(weight.is_moved ? DecodeBeforeMoves(coded) : Dequantize(coded));
+    }
     if (!gathers.empty()) MP_RETURN_IF_ERROR(DequantizeRows(coded, gathers));
 
     onnx::TensorProto* tensor = weight.tensor;
@@ -89,6 +91,23 @@ class Rewriter {
     return node;
   }
 
+  void AddCast(onnx::GraphProto* graph, std::string_view from, std::string_view to, DataType type) {
+    onnx::AttributeProto& attribute = *AddNode(graph, "Cast", {from}, to).add_attribute();
+    attribute.set_name("to");
+    attribute.set_type(onnx::AttributeProto::INT);
+    attribute.set_i(static_cast<int64_t>(type));
+  }
+
+  // The name under which float32 values have to be made so that `name` gets them in the weight's
+  // own type.
+  std::string FloatsOf(const CodedWeight& coded, onnx::GraphProto* graph, const std::string& name) {
+    const DataType type = Type(*coded.weight.tensor);
+    if (type == DataType::kFloat) return name;
+    std::string floats = names_.Make(name + "_float");
+    AddCast(graph, floats, name, type);
+    return floats;
+  }
+
   // The scales as floats or the zero points as codes, in the weight's graph.
   absl::StatusOr<std::string> AddConstant(const CodedWeight& coded, std::string_view suffix,
                                           DataType type, std::span<const int64_t> dims,
@@ -120,8 +139,8 @@ class Rewriter {
     MP_ASSIGN_OR_RETURN(
         const std::string scale,
         AddConstant(coded, "_scale", DataType::kFloat, dims, std::as_bytes(std::span(scales))));
-    onnx::NodeProto& node =
-        AddNode(weight.graph, "DequantizeLinear", {codes_name_, scale}, weight.name);
+    const std::string floats = FloatsOf(coded, weight.graph, weight.name);
+    onnx::NodeProto& node = AddNode(weight.graph, "DequantizeLinear", {codes_name_, scale}, floats);
     if (has_zero_points_) {
       std::vector<uint8_t> codes;
       for (const AffineParameters& p : coded.parameters) {
@@ -141,45 +160,70 @@ class Rewriter {
     return absl::OkStatus();
   }
 
-  absl::Status DequantizeRows(const CodedWeight& coded, const std::vector<Use>& gathers) {
-    // Rows of the table stay rows of the scales, so that gathered scales broadcast over gathered
-    // codes.
-    std::vector<int64_t> dims(coded.dims.size(), 1);
-    dims[0] = coded.dims[0];
-    const std::vector<float> scales = Scales(coded);
-    MP_ASSIGN_OR_RETURN(
-        const std::string scale,
-        AddConstant(coded, "_row_scale", DataType::kFloat, dims, std::as_bytes(std::span(scales))));
-    std::string zero_point;
-    if (has_zero_points_) {
-      std::vector<float> values;
-      for (const AffineParameters& p : coded.parameters) {
-        values.push_back(static_cast<float>(p.zero_point));
-      }
-      MP_ASSIGN_OR_RETURN(zero_point, AddConstant(coded, "_row_zero_point", DataType::kFloat, dims,
-                                                  std::as_bytes(std::span(values))));
+  // Names of the scales and, where there are any, of the zero points as floats, in a shape that
+  // broadcasts over the codes.
+  struct Decoding {
+    std::string scale, zero_point;
+  };
+  absl::StatusOr<Decoding> AddDecoding(const CodedWeight& coded, const std::string& prefix) {
+    std::vector<int64_t> dims;
+    if (coded.axis.has_value()) {
+      dims.assign(coded.dims.size(), 1);
+      dims[*coded.axis] = coded.dims[*coded.axis];
     }
+    const std::vector<float> scales = Scales(coded);
+    Decoding decoding;
+    MP_ASSIGN_OR_RETURN(decoding.scale, AddConstant(coded, prefix + "scale", DataType::kFloat, dims,
+                                                    std::as_bytes(std::span(scales))));
+    if (!has_zero_points_) return decoding;
+    std::vector<float> values;
+    for (const AffineParameters& p : coded.parameters) {
+      values.push_back(static_cast<float>(p.zero_point));
+    }
+    MP_ASSIGN_OR_RETURN(decoding.zero_point,
+                        AddConstant(coded, prefix + "zero_point", DataType::kFloat, dims,
+                                    std::as_bytes(std::span(values))));
+    return decoding;
+  }
+
+  // [Sub ->] Mul of codes that were cast to float.
+  void Decode(const CodedWeight& coded, onnx::GraphProto* graph, std::string values,
+              const Decoding& decoding, const std::string& output) {
+    if (!decoding.zero_point.empty()) {
+      const std::string shifted = names_.Make(output + "_shifted");
+      AddNode(graph, "Sub", {values, decoding.zero_point}, shifted);
+      values = shifted;
+    }
+    AddNode(graph, "Mul", {values, decoding.scale}, FloatsOf(coded, graph, output));
+  }
+
+  absl::Status DecodeBeforeMoves(const CodedWeight& coded) {
+    MP_ASSIGN_OR_RETURN(const Decoding decoding, AddDecoding(coded, "_"));
+    const std::string values = names_.Make(coded.weight.name + "_values");
+    AddCast(coded.weight.graph, codes_name_, values, DataType::kFloat);
+    Decode(coded, coded.weight.graph, values, decoding, coded.weight.name);
+    return absl::OkStatus();
+  }
+
+  // Rows of the table stay rows of the scales, so that gathered scales broadcast over gathered
+  // codes.
+  absl::Status DequantizeRows(const CodedWeight& coded, const std::vector<Use>& gathers) {
+    MP_ASSIGN_OR_RETURN(const Decoding table, AddDecoding(coded, "_row_"));
     for (const Use& use : gathers) {
       const std::string output = use.node->output(0);
       const std::string indices = use.node->input(1);
       const std::string rows = names_.Make(output + "_codes");
-      const std::string row_scales = names_.Make(output + "_scales");
-      std::string values = names_.Make(output + "_values");
       use.node->set_input(0, codes_name_);
       use.node->set_output(0, rows);
-      onnx::AttributeProto& to = *AddNode(use.graph, "Cast", {rows}, values).add_attribute();
-      to.set_name("to");
-      to.set_type(onnx::AttributeProto::INT);
-      to.set_i(onnx::TensorProto::FLOAT);
-      AddNode(use.graph, "Gather", {scale, indices}, row_scales);
+      const std::string values = names_.Make(output + "_values");
+      AddCast(use.graph, rows, values, DataType::kFloat);
+      Decoding of_rows{names_.Make(output + "_scales"), ""};
+      AddNode(use.graph, "Gather", {table.scale, indices}, of_rows.scale);
       if (has_zero_points_) {
-        const std::string zeros = names_.Make(output + "_zero_points");
-        const std::string shifted = names_.Make(output + "_shifted");
-        AddNode(use.graph, "Gather", {zero_point, indices}, zeros);
-        AddNode(use.graph, "Sub", {values, zeros}, shifted);
-        values = shifted;
+        of_rows.zero_point = names_.Make(output + "_zero_points");
+        AddNode(use.graph, "Gather", {table.zero_point, indices}, of_rows.zero_point);
       }
-      AddNode(use.graph, "Mul", {values, row_scales}, output);
+      Decode(coded, use.graph, values, of_rows, output);
     }
     return absl::OkStatus();
   }
@@ -200,11 +244,7 @@ std::optional<v1::Skip> ChooseLayout(bool per_channel, CodedWeight* coded) {
   const auto dims = Dims(*weight.tensor);
   coded->dims.assign(dims.begin(), dims.end());
   coded->layout = WholeTensor(weight.elements);
-  if (!per_channel) return std::nullopt;
-  if (!weight.channel_axis.has_value()) {
-    return MakeSkip(SkipReason::kNoChannelAxis, weight.name, weight.reader(),
-                    "its readers have no common channel axis; granularity: per_tensor would do it");
-  }
+  if (!per_channel || !weight.channel_axis.has_value()) return std::nullopt;
   coded->layout = LayoutOf(dims, *weight.channel_axis);
   if (coded->layout.elements() / coded->layout.channels < 4) {
     return MakeSkip(SkipReason::kTooSmall, weight.name, weight.reader(),
@@ -229,14 +269,14 @@ absl::Status PrepareOpset(Model& model, bool* per_channel,
   if (opset >= needed) return absl::OkStatus();
   const absl::Status converted = ConvertDefaultDomain(model, kPerChannel);
   if (converted.ok()) {
-    *notes->Add() = FormatString("opset {} was converted to {}, which DequantizeLinear needs", opset,
-                                kPerChannel);
+    *notes->Add() = FormatString("opset {} was converted to {}, which DequantizeLinear needs",
+                                 opset, kPerChannel);
     return absl::OkStatus();
   }
   if (opset < kPerTensor) return converted;
   *per_channel = false;
   *notes->Add() = FormatString("one scale per tensor: scales per channel need opset 13, and {}",
-                              std::string_view(converted.message()));
+                               std::string_view(converted.message()));
   return absl::OkStatus();
 }
 
@@ -245,7 +285,7 @@ std::string Describe(const CodedWeight& weight) {
   const std::string_view kind = weight.rule.symmetric ? "" : " asymmetric";
   if (!weight.axis.has_value()) return FormatString("{}{} per tensor", type, kind);
   return FormatString("{}{} per channel, axis {}, {} scales", type, kind, *weight.axis,
-                     weight.parameters.size());
+                      weight.parameters.size());
 }
 
 }  // namespace modelpress

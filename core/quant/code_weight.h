@@ -7,6 +7,7 @@
 
 #include "core/model/graph.h"
 #include "core/model/model.h"
+#include "core/quant/float_values.h"
 #include "core/quant/quantize_tensor.h"
 #include "core/quant/weight_selection.h"
 
@@ -25,7 +26,8 @@ struct CodedWeight {
   WeightRef codes;
 };
 
-// Sets dims, layout and axis from the weight; a skip if scales per channel make no sense for it.
+// Sets dims, layout and axis from the weight. Where its readers have no common channel axis it gets
+// one scale. A skip if scales per channel would outweigh the codes.
 std::optional<v1::Skip> ChooseLayout(bool per_channel, CodedWeight* coded);
 
 // Rewrites the graph for all of `weights`: the tensor becomes "<name>_quantized", and its readers
@@ -37,6 +39,14 @@ std::optional<v1::Skip> ChooseLayout(bool per_channel, CodedWeight* coded);
 // it took (the runtime would expand the whole table at every call):
 //
 //   Gather(codes) -> Cast -> [Sub Gather(zero points) ->] Mul Gather(scales)
+//
+// Where operators that only move values stand between the constant and its readers, the codes are
+// decoded by Cast and Mul as well. ONNX Runtime 1.21 moves a DequantizeLinear through Unsqueeze and
+// Transpose and then computes an LSTM wrongly (per tensor) or ends in bad_alloc (per channel); and
+// Cast and Mul of constants it folds at load, so that these weights cost no time at each call.
+//
+// Scales are float32; where the weight was float16 or bfloat16, a Cast to that follows (a float16
+// scale would round every value once more, and small ones away).
 //
 // Zero points are left out where all are 0 and the type is int8. Needs opset 13 for weights with an
 // axis, else 10. Afterwards pointers into the model are invalid.

@@ -5,10 +5,10 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "core/base/status.h"
-#include "core/quant/range_kernels.h"
 
 namespace modelpress {
 namespace {
@@ -25,36 +25,60 @@ struct Histogram {
   std::array<double, kBins> rounded{};  // what rounding it costs
 };
 
-}  // namespace
+constexpr double kBinSteps = 127.0 / kBins;
 
-absl::StatusOr<float> ChooseDeadZone(std::span<const std::byte> values, const ChannelLayout& layout,
-                                     std::span<const AffineParameters> parameters,
-                                     double min_sparsity, const JobContext& context) {
+struct Weight {
+  double value, steps, error;  // steps: |value| / scale; error: of plain rounding
+};
+
+// Calls visit(part, element, Weight) for every element, the parts in parallel and each in order.
+template <typename Visit>
+absl::Status ForEachWeight(std::span<const std::byte> values, const ChannelLayout& layout,
+                           std::span<const AffineParameters> parameters, const JobContext& context,
+                           const ByteProgress& progress, size_t parts, const Visit& visit) {
   const uint64_t elements = layout.elements();
-  float largest = 0;
-  for (const AffineParameters& p : parameters) largest = std::max(largest, p.scale * 127.0f);
-  const double width = static_cast<double>(largest) / kBins;
-  std::vector<Histogram> parts(std::min(kParts, std::max<uint64_t>(1, elements / kStep)));
-  const uint64_t per_part = (elements + parts.size() - 1) / parts.size();
-  MP_RETURN_IF_ERROR(context.pool->ParallelFor(parts.size(), [&](size_t part) -> absl::Status {
-    Histogram& histogram = parts[part];
+  const uint64_t per_part = (elements + parts - 1) / parts;
+  return context.pool->ParallelFor(parts, [&](size_t part) -> absl::Status {
     const uint64_t end = std::min(elements, (part + 1) * per_part);
-    for (uint64_t i = part * per_part; i < end; ++i) {
-      if (i % kStep == 0) MP_RETURN_IF_ERROR(context.cancellation->Check());
-      float value;
-      std::memcpy(&value, values.data() + i * sizeof(value), sizeof(value));
-      const float scale = parameters[i / layout.inner % layout.channels].scale;
-      const double error =
-          static_cast<double>(value) - static_cast<double>(scale) * std::nearbyintf(value / scale);
-      // Bin b holds magnitudes in (b width, (b + 1) width], the first one also 0.
-      const double position = std::ceil(std::fabs(value) / width) - 1;
-      const auto bin = static_cast<size_t>(std::clamp(position, 0.0, kBins - 1.0));
-      ++histogram.count[bin];
-      histogram.square[bin] += static_cast<double>(value) * value;
-      histogram.rounded[bin] += error * error;
+    for (uint64_t begin = part * per_part; begin < end; begin += kStep) {
+      MP_RETURN_IF_ERROR(context.cancellation->Check());
+      const uint64_t stop = std::min(end, begin + kStep);
+      for (uint64_t i = begin; i < stop; ++i) {
+        float value;
+        std::memcpy(&value, values.data() + i * sizeof(value), sizeof(value));
+        const float scale = parameters[i / layout.inner % layout.channels].scale;
+        const float code = std::clamp(std::nearbyintf(value / scale), -127.0f, 127.0f);
+        visit(part, i,
+              Weight{value, std::fabs(static_cast<double>(value)) / scale,
+                     static_cast<double>(value) - static_cast<double>(scale) * code});
+      }
+      if (progress) progress((stop - begin) * sizeof(float));
     }
     return absl::OkStatus();
-  }));
+  });
+}
+
+size_t PartsOf(const ChannelLayout& layout) {
+  return std::min(kParts, std::max<uint64_t>(1, layout.elements() / kStep));
+}
+
+}  // namespace
+
+absl::StatusOr<double> ChooseDeadZone(std::span<const std::byte> values,
+                                      const ChannelLayout& layout,
+                                      std::span<const AffineParameters> parameters,
+                                      const DeadZoneGoal& goal, const JobContext& context) {
+  std::vector<Histogram> parts(PartsOf(layout));
+  MP_RETURN_IF_ERROR(
+      ForEachWeight(values, layout, parameters, context, nullptr, parts.size(),
+                    [&](size_t part, uint64_t, const Weight& weight) {
+                      // Bin b holds (b, b + 1] widths, the first one also 0.
+                      const double position = std::ceil(weight.steps / kBinSteps) - 1;
+                      const auto bin = static_cast<size_t>(std::clamp(position, 0.0, kBins - 1.0));
+                      ++parts[part].count[bin];
+                      parts[part].square[bin] += weight.value * weight.value;
+                      parts[part].rounded[bin] += weight.error * weight.error;
+                    }));
   for (size_t part = 1; part < parts.size(); ++part) {
     for (size_t bin = 0; bin < kBins; ++bin) {
       parts[0].count[bin] += parts[part].count[bin];
@@ -62,22 +86,34 @@ absl::StatusOr<float> ChooseDeadZone(std::span<const std::byte> values, const Ch
       parts[0].rounded[bin] += parts[part].rounded[bin];
     }
   }
-  // Relative to plain rounding of everything, walking the threshold up bin by bin.
-  const double needed = min_sparsity * static_cast<double>(elements);
-  double zeros = 0, extra = 0, best_extra = 0;
-  double best = needed > 0 ? largest : 0;
-  bool found = needed <= 0;
-  for (size_t bin = 0; bin < kBins; ++bin) {
-    zeros += static_cast<double>(parts[0].count[bin]);
-    extra += parts[0].square[bin] - parts[0].rounded[bin];
-    if (zeros < needed) continue;
-    if (!found || extra <= best_extra) {
-      found = true;
-      best = width * static_cast<double>(bin + 1);
-      best_extra = extra;
-    }
+  double plain_error = 0;
+  for (const double error : parts[0].rounded) plain_error += error;
+  const double allowed = plain_error * (std::pow(10.0, goal.max_sqnr_drop_db / 10) - 1);
+  const double needed = goal.min_sparsity * static_cast<double>(layout.elements());
+  // Walking the threshold up: `extra` is what it costs over plain rounding.
+  double zeros = 0, extra = 0;
+  size_t bins = 0;
+  for (; bins < kBins; ++bins) {
+    extra += parts[0].square[bins] - parts[0].rounded[bins];
+    if (extra > allowed && zeros >= needed) break;
+    zeros += static_cast<double>(parts[0].count[bins]);
   }
-  return static_cast<float>(best);
+  return kBinSteps * static_cast<double>(bins);
+}
+
+absl::StatusOr<double> ApplyDeadZone(std::span<const std::byte> values, const ChannelLayout& layout,
+                                     std::span<const AffineParameters> parameters, double steps,
+                                     std::span<std::byte> codes, const JobContext& context,
+                                     const ByteProgress& progress) {
+  std::vector<double> extra(PartsOf(layout));
+  MP_RETURN_IF_ERROR(ForEachWeight(values, layout, parameters, context, progress, extra.size(),
+                                   [&](size_t part, uint64_t i, const Weight& weight) {
+                                     if (weight.steps > steps) return;
+                                     codes[i] = std::byte{0};
+                                     extra[part] +=
+                                         weight.value * weight.value - weight.error * weight.error;
+                                   }));
+  return std::accumulate(extra.begin(), extra.end(), 0.0);
 }
 
 }  // namespace modelpress

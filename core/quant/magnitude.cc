@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <mutex>
 #include <numeric>
 
 #include "core/base/status.h"
+#include "core/quant/float16.h"
 #include "core/quant/range_kernels.h"
 
 namespace modelpress {
@@ -26,19 +28,33 @@ using Histogram = std::array<uint64_t, 2048>;
 struct Piece {
   const std::byte* values;
   size_t count;
+  DataType type;
+  size_t element_bytes;
 };
 
-uint32_t MagnitudeBits(const std::byte* values, size_t i) {
-  uint32_t bits;
-  std::memcpy(&bits, values + i * sizeof(bits), sizeof(bits));
-  return bits & 0x7fffffff;
+float Value(const Piece& piece, size_t i) {
+  if (piece.type == DataType::kFloat) {
+    float value;
+    std::memcpy(&value, piece.values + i * sizeof(value), sizeof(value));
+    return value;
+  }
+  uint16_t half;
+  std::memcpy(&half, piece.values + i * sizeof(half), sizeof(half));
+  return piece.type == DataType::kFloat16 ? HalfToFloat(half)
+                                          : std::bit_cast<float>(static_cast<uint32_t>(half) << 16);
 }
 
-std::vector<Piece> Pieces(std::span<const std::byte> values) {
+uint32_t MagnitudeBits(const Piece& piece, size_t i) {
+  return std::bit_cast<uint32_t>(Value(piece, i)) & 0x7fffffff;
+}
+
+std::vector<Piece> Pieces(const Magnitudes& tensor) {
   std::vector<Piece> pieces;
-  const uint64_t count = values.size() / sizeof(float);
+  const size_t size = tensor.type == DataType::kFloat ? sizeof(float) : sizeof(uint16_t);
+  const uint64_t count = tensor.values.size() / size;
   for (uint64_t at = 0; at < count; at += kPieceElements) {
-    pieces.push_back({values.data() + at * sizeof(float), std::min(kPieceElements, count - at)});
+    pieces.push_back({tensor.values.data() + at * size, std::min(kPieceElements, count - at),
+                      tensor.type, size});
   }
   return pieces;
 }
@@ -65,8 +81,8 @@ MagnitudeCut CutAt(double threshold) {
   return {std::bit_cast<uint32_t>(limit) + 1, 0};
 }
 
-absl::StatusOr<MagnitudeCut> FindCut(std::span<const std::span<const std::byte>> tensors,
-                                     uint64_t zeros, const JobContext& context) {
+absl::StatusOr<MagnitudeCut> FindCut(std::span<const Magnitudes> tensors, uint64_t zeros,
+                                     const JobContext& context) {
   std::vector<Piece> pieces;
   for (const auto& tensor : tensors) std::ranges::copy(Pieces(tensor), std::back_inserter(pieces));
   if (zeros == 0) return MagnitudeCut{};
@@ -81,7 +97,7 @@ absl::StatusOr<MagnitudeCut> FindCut(std::span<const std::span<const std::byte>>
     MP_RETURN_IF_ERROR(ForEachPiece(pieces, context, [&](size_t p) {
       Histogram counts{};
       for (size_t i = 0; i < pieces[p].count; ++i) {
-        const uint32_t bits = MagnitudeBits(pieces[p].values, i);
+        const uint32_t bits = MagnitudeBits(pieces[p], i);
         if (bits >> known == prefix >> known) ++counts[(bits >> digit.shift) & mask];
       }
       const std::lock_guard lock(mutex);
@@ -94,17 +110,17 @@ absl::StatusOr<MagnitudeCut> FindCut(std::span<const std::span<const std::byte>>
   return MagnitudeCut{prefix, zeros - below};
 }
 
-absl::StatusOr<CutResult> ApplyCut(std::span<const std::byte> values, MagnitudeCut* cut,
+absl::StatusOr<CutResult> ApplyCut(const Magnitudes& tensor, MagnitudeCut* cut,
                                    std::span<std::byte> result, const JobContext& context,
                                    const ByteProgress& progress) {
-  const std::vector<Piece> pieces = Pieces(values);
+  const std::vector<Piece> pieces = Pieces(tensor);
   // Each piece must know how many ties the pieces before it use up.
   std::vector<uint64_t> ties_before(pieces.size() + 1, 0);
   if (cut->ties > 0) {
     MP_RETURN_IF_ERROR(ForEachPiece(pieces, context, [&](size_t p) {
       uint64_t equal = 0;
       for (size_t i = 0; i < pieces[p].count; ++i) {
-        equal += MagnitudeBits(pieces[p].values, i) == cut->bits;
+        equal += MagnitudeBits(pieces[p], i) == cut->bits;
       }
       ties_before[p + 1] = equal;
     }));
@@ -115,9 +131,8 @@ absl::StatusOr<CutResult> ApplyCut(std::span<const std::byte> values, MagnitudeC
     uint64_t ties = cut->ties - std::min(cut->ties, ties_before[p]);
     CutResult& part = parts[p];
     for (size_t i = 0; i < pieces[p].count; ++i) {
-      float value;
-      std::memcpy(&value, pieces[p].values + i * sizeof(value), sizeof(value));
-      const uint32_t bits = MagnitudeBits(pieces[p].values, i);
+      const float value = Value(pieces[p], i);
+      const uint32_t bits = MagnitudeBits(pieces[p], i);
       const double square = static_cast<double>(value) * value;
       part.sums.signal += square;
       bool zero = bits < cut->bits;
@@ -128,13 +143,17 @@ absl::StatusOr<CutResult> ApplyCut(std::span<const std::byte> values, MagnitudeC
       if (zero) {
         part.sums.noise += square;
         part.changed += value != 0;
-        value = 0;
       }
-      part.zeros += value == 0;
-      std::byte* to = result.data() + (p * kPieceElements + i) * sizeof(value);
-      std::memcpy(to, &value, sizeof(value));
+      part.zeros += zero || value == 0;
+      const size_t size = pieces[p].element_bytes;
+      std::byte* const to = result.data() + (p * kPieceElements + i) * size;
+      if (zero) {
+        std::memset(to, 0, size);
+      } else {
+        std::memcpy(to, pieces[p].values + i * size, size);
+      }
     }
-    if (progress) progress(pieces[p].count * sizeof(float));
+    if (progress) progress(pieces[p].count * pieces[p].element_bytes);
   }));
   cut->ties -= std::min(cut->ties, ties_before.back());
   CutResult whole;
@@ -146,12 +165,18 @@ absl::StatusOr<CutResult> ApplyCut(std::span<const std::byte> values, MagnitudeC
   return whole;
 }
 
-absl::StatusOr<bool> AllFinite(std::span<const std::byte> values, const JobContext& context) {
-  const std::vector<Piece> pieces = Pieces(values);
+absl::StatusOr<bool> AllFinite(const Magnitudes& tensor, const JobContext& context) {
+  const std::vector<Piece> pieces = Pieces(tensor);
   std::vector<uint8_t> finite(pieces.size(), 1);
   MP_RETURN_IF_ERROR(ForEachPiece(pieces, context, [&](size_t p) {
-    const auto* floats = reinterpret_cast<const float*>(pieces[p].values);
-    finite[p] = RangeOf(floats, pieces[p].count, true).finite;
+    if (tensor.type == DataType::kFloat) {
+      const auto* floats = reinterpret_cast<const float*>(pieces[p].values);
+      finite[p] = RangeOf(floats, pieces[p].count, true).finite;
+      return;
+    }
+    for (size_t i = 0; i < pieces[p].count; ++i) {
+      if (!std::isfinite(Value(pieces[p], i))) finite[p] = 0;
+    }
   }));
   return std::ranges::all_of(finite, [](uint8_t ok) { return ok != 0; });
 }

@@ -1,7 +1,7 @@
 // Setting the smallest weights to zero: finding the cut and applying it.
 //
-// Magnitudes are compared by the bits of |x|, which order like the numbers (IEEE 754). Results do
-// not depend on threads.
+// Tensors are float32, float16 or bfloat16. Magnitudes are compared by the bits of |x| as float32,
+// which order like the numbers (IEEE 754). Results do not depend on threads.
 #pragma once
 
 #include <cstddef>
@@ -11,10 +11,17 @@
 
 #include "absl/status/statusor.h"
 #include "core/base/job_context.h"
+#include "core/model/tensor_type.h"
 #include "core/quant/code_kernels.h"
 #include "core/quant/quantize_tensor.h"
 
 namespace modelpress {
+
+// The values of one tensor, at any alignment.
+struct Magnitudes {
+  std::span<const std::byte> values;
+  DataType type = DataType::kFloat;
+};
 
 // Values whose bits of |x| are below `bits` become 0, and so do the first `ties` (in index order)
 // that equal it.
@@ -32,8 +39,8 @@ MagnitudeCut CutAt(double threshold);
 // The cut that makes exactly `zeros` values of all tensors together 0: radix selection, three
 // passes over the values and a few KiB of memory per thread. `zeros` is at most the number of
 // values. Values must be finite. Errors: cancellation.
-absl::StatusOr<MagnitudeCut> FindCut(std::span<const std::span<const std::byte>> tensors,
-                                     uint64_t zeros, const JobContext& context);
+absl::StatusOr<MagnitudeCut> FindCut(std::span<const Magnitudes> tensors, uint64_t zeros,
+                                     const JobContext& context);
 
 struct CutResult {
   uint64_t zeros = 0;    // in the result
@@ -43,11 +50,11 @@ struct CutResult {
 
 // Writes the values of one tensor with the cut applied. The ties that were used are taken from
 // `cut->ties`, so that the next tensor goes on with the rest. Errors: cancellation.
-absl::StatusOr<CutResult> ApplyCut(std::span<const std::byte> values, MagnitudeCut* cut,
+absl::StatusOr<CutResult> ApplyCut(const Magnitudes& tensor, MagnitudeCut* cut,
                                    std::span<std::byte> result, const JobContext& context,
                                    const ByteProgress& progress);
 
 // Whether no value is NaN or infinite.
-absl::StatusOr<bool> AllFinite(std::span<const std::byte> values, const JobContext& context);
+absl::StatusOr<bool> AllFinite(const Magnitudes& tensor, const JobContext& context);
 
 }  // namespace modelpress

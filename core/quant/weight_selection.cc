@@ -5,7 +5,9 @@
 
 #include "core/base/format_string.h"
 #include "core/base/status.h"
+#include "core/quant/float_values.h"
 #include "core/quant/skip.h"
+#include "core/quant/weight_readings.h"
 
 namespace modelpress {
 namespace {
@@ -21,8 +23,10 @@ bool MatchesAny(const google::protobuf::RepeatedPtrField<std::string>& globs,
                 const CandidateWeight& weight) {
   for (const std::string& glob : globs) {
     if (GlobMatches(glob, weight.name)) return true;
-    for (const Use& use : weight.uses) {
-      if (GlobMatches(glob, use.node->name())) return true;
+    for (const auto* uses : {&weight.uses, &weight.weight_uses}) {
+      for (const Use& use : *uses) {
+        if (GlobMatches(glob, use.node->name())) return true;
+      }
     }
   }
   return false;
@@ -31,12 +35,14 @@ bool MatchesAny(const google::protobuf::RepeatedPtrField<std::string>& globs,
 // The first rule that speaks against the weight.
 std::optional<v1::Skip> Refuse(const CandidateWeight& weight, const GraphIndex& index,
                                const absl::flat_hash_set<const onnx::TensorProto*>& shapes,
-                               const v1::WeightSelection& selection) {
+                               const Readings& readings, const v1::WeightSelection& selection) {
   const auto skip = [&](SkipReason reason, std::string_view detail) {
     return MakeSkip(reason, weight.name, weight.reader(), detail);
   };
   if (weight.graph == nullptr) {
-    return skip(SkipReason::kInsideFunction, "inline the model's functions first");
+    return skip(
+        SkipReason::kInsideFunction,
+        "the function is called several times or has an opset of its own: export without it");
   }
   const DataType type = Type(*weight.tensor);
   if (shapes.contains(weight.tensor)) {
@@ -49,13 +55,13 @@ std::optional<v1::Skip> Refuse(const CandidateWeight& weight, const GraphIndex& 
     }
   }
   const auto& ops = selection.op_types();
-  const auto wanted = [&](const Use& use) {
-    if (ops.empty()) return IsWeightInput(use);
-    return std::ranges::find(ops, use.node->op_type()) != ops.end();
+  const auto wanted = [&](const Reading& reading) {
+    if (ops.empty()) return IsWeightInput(reading.use);
+    return std::ranges::find(ops, reading.use.node->op_type()) != ops.end();
   };
-  if (std::ranges::none_of(weight.uses, wanted)) {
+  if (std::ranges::none_of(readings.readings, wanted)) {
     const std::string reader =
-        weight.uses.empty() ? "a graph output" : weight.uses[0].node->op_type();
+        readings.readings.empty() ? "a graph output" : readings.readings[0].use.node->op_type();
     return skip(SkipReason::kExcluded,
                 FormatString("read by {}, not as a weight of the chosen operators", reader));
   }
@@ -71,18 +77,26 @@ std::optional<v1::Skip> Refuse(const CandidateWeight& weight, const GraphIndex& 
     return skip(SkipReason::kTooSmall,
                 FormatString("{} elements, min_elements is {}", weight.elements, minimum));
   }
-  if (type != DataType::kFloat) {
-    return skip(SkipReason::kNotFloat,
-                FormatString("{}; only float32 is worked on", DataTypeName(type)));
+  if (!IsWeightType(type)) {
+    return skip(
+        SkipReason::kNotFloat,
+        FormatString("{}; float32, float16 and bfloat16 are worked on", DataTypeName(type)));
   }
-  if (index.IsGraphOutput(*weight.graph, weight.name)) {
-    return skip(SkipReason::kGraphOutput, "the tensor is itself an output of the graph");
+  if (readings.is_output) {
+    return skip(SkipReason::kGraphOutput, "its values are themselves an output of a graph");
   }
   if (weight.constant == nullptr && index.Constant(*weight.graph, weight.name) != weight.tensor) {
     return skip(SkipReason::kOverridable,
                 "also an input of the graph: callers may replace it; remove that input");
   }
   return std::nullopt;
+}
+
+// Of the constant, not of what the reader sees.
+std::optional<size_t> ChannelAxis(const Reading& reading) {
+  if (!reading.axes.has_value()) return std::nullopt;
+  const auto axis = ChannelAxis(reading.use, reading.axes->size());
+  return axis.has_value() ? (*reading.axes)[*axis] : std::nullopt;
 }
 
 }  // namespace
@@ -138,7 +152,7 @@ bool GlobMatches(std::string_view pattern, std::string_view text) {
 
 std::string_view CandidateWeight::reader() const {
   if (uses.empty()) return "";
-  const onnx::NodeProto& node = *uses[0].node;
+  const onnx::NodeProto& node = *(weight_uses.empty() ? uses : weight_uses)[0].node;
   return node.name().empty() && node.output_size() > 0 ? node.output(0) : node.name();
 }
 
@@ -178,6 +192,7 @@ std::optional<size_t> ChannelAxis(const Use& use, size_t rank) {
 absl::StatusOr<SelectedWeights> SelectWeights(Model& model, const GraphIndex& index,
                                               const v1::WeightSelection& selection) {
   const auto shapes = ShapeTensors(model.proto());
+  const MovedConstants moved(model, index);
   SelectedWeights result;
   absl::Status failure;
   ForEachTensor(model.mutable_proto(), [&](const TensorSite& site) {
@@ -193,24 +208,27 @@ absl::StatusOr<SelectedWeights> SelectWeights(Model& model, const GraphIndex& in
       return;
     }
     weight.elements = *elements;
+    Readings readings;
+    bool agreed = true;
     if (site.graph != nullptr) {
       weight.uses = index.Uses(*site.graph, site.value_name);
+      readings = moved.Find(*site.graph, site.value_name, site.tensor->dims_size());
+      weight.is_moved = readings.is_moved;
       // Nobody reads it: it goes at the end of the pass.
-      if (weight.uses.empty() && !index.IsGraphOutput(*site.graph, site.value_name)) return;
+      if (weight.uses.empty() && !readings.is_output) return;
+      for (const Reading& reading : readings.readings) {
+        if (!IsWeightInput(reading.use)) continue;
+        weight.weight_uses.push_back(reading.use);
+        const auto axis = ChannelAxis(reading);
+        agreed = agreed && axis.has_value() && weight.channel_axis.value_or(*axis) == *axis;
+        weight.channel_axis = axis;
+      }
     }
-    if (auto skip = Refuse(weight, index, shapes, selection); skip.has_value()) {
+    if (!agreed) weight.channel_axis.reset();
+    if (auto skip = Refuse(weight, index, shapes, readings, selection); skip.has_value()) {
       result.skips.push_back(*std::move(skip));
       return;
     }
-    const auto rank = static_cast<size_t>(site.tensor->dims_size());
-    bool agreed = true;
-    for (const Use& use : weight.uses) {
-      if (!IsWeightInput(use)) continue;
-      const auto axis = ChannelAxis(use, rank);
-      agreed = agreed && axis.has_value() && weight.channel_axis.value_or(*axis) == *axis;
-      weight.channel_axis = axis;
-    }
-    if (!agreed) weight.channel_axis.reset();
     result.weights.push_back(std::move(weight));
   });
   MP_RETURN_IF_ERROR(failure);
@@ -244,7 +262,7 @@ absl::Status ValidateSelection(const v1::WeightSelection& selection, std::string
     if (static_cast<size_t>(list.size()) > kMaxGlobs) {
       return Error(ERROR_REASON_RECIPE_INVALID,
                    FormatString("{} has {} entries, at most {} are allowed", path, list.size(),
-                               kMaxGlobs))
+                                kMaxGlobs))
           .With("field", path);
     }
     if (std::ranges::any_of(list, [](const std::string& entry) { return entry.empty(); })) {

@@ -1,5 +1,6 @@
-// Finding the weights that a pass may work on: float32 constants that operators read as weights,
-// wherever they hide.
+// Finding the weights that a pass may work on: floating-point constants that operators read as
+// weights, wherever they hide: initializers and Constant nodes, subgraphs, behind operators that
+// only move values.
 #pragma once
 
 #include <optional>
@@ -31,11 +32,15 @@ struct CandidateWeight {
   std::string name;
   // Readings in that graph and below.
   std::vector<Use> uses;
+  // Readings as a weight, straight or behind operators that only move values (weight_readings.h).
+  std::vector<Use> weight_uses;
+  // Such an operator is among the readers.
+  bool is_moved = false;
   uint64_t elements = 0;
-  // The axis along which output channels lie, where all readers that have one agree.
+  // The axis along which output channels lie, where all readers as a weight agree.
   std::optional<size_t> channel_axis;
 
-  // Name of the first reader, for reports.
+  // Name of the first reader, as a weight if there is one; for reports.
   std::string_view reader() const;
 };
 

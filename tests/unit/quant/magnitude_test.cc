@@ -6,7 +6,6 @@
 #include <numeric>
 #include <random>
 
-#include "core/quant/dead_zone.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -28,7 +27,7 @@ struct Work {
 std::vector<float> Apply(const std::vector<float>& values, MagnitudeCut* cut, size_t threads = 2) {
   Work work(threads);
   std::vector<float> result(values.size());
-  const auto applied = ApplyCut(std::as_bytes(std::span(values)), cut,
+  const auto applied = ApplyCut({std::as_bytes(std::span(values))}, cut,
                                 std::as_writable_bytes(std::span(result)), work.context, nullptr);
   EXPECT_TRUE(applied.ok());
   EXPECT_EQ(applied->zeros, static_cast<uint64_t>(std::ranges::count(result, 0.0f)));
@@ -45,8 +44,7 @@ TEST(MagnitudeTest, ThresholdIsInclusive) {
 
 TEST(MagnitudeTest, TiesGoByIndexAcrossTensors) {
   const std::vector<float> a = {2, -1, 1}, b = {1, -1, 0.5f};
-  const std::span<const std::byte> tensors[] = {std::as_bytes(std::span(a)),
-                                                std::as_bytes(std::span(b))};
+  const Magnitudes tensors[] = {{std::as_bytes(std::span(a))}, {std::as_bytes(std::span(b))}};
   Work work(1);
   auto cut = FindCut(tensors, 4, work.context);
   ASSERT_TRUE(cut.ok());
@@ -72,7 +70,7 @@ TEST(MagnitudeTest, EqualsSorting) {
         const auto zeros = static_cast<uint64_t>(share * static_cast<double>(count));
         std::vector<float> expected = values;
         for (uint64_t i = 0; i < zeros; ++i) expected[order[i]] = 0;
-        const std::span<const std::byte> tensors[] = {std::as_bytes(std::span(values))};
+        const Magnitudes tensors[] = {{std::as_bytes(std::span(values))}};
         for (const size_t threads : {1, 4}) {
           Work work(threads);
           auto cut = FindCut(tensors, zeros, work.context);
@@ -85,27 +83,38 @@ TEST(MagnitudeTest, EqualsSorting) {
   }
 }
 
-TEST(DeadZoneTest, LeastErrorIsHalfAStepAndSparsityWidensIt) {
-  std::mt19937 random(5);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(20000);
-  for (float& value : values) value = normal(random);
-  values[0] = 6.35f;
-  const AffineParameters parameters[] = {{0.05f, 0}};
-  Work work(2);
-  const auto bytes = std::as_bytes(std::span(values));
-  const auto layout = WholeTensor(values.size());
-  const auto plain = ChooseDeadZone(bytes, layout, parameters, 0, work.context);
-  ASSERT_TRUE(plain.ok());
-  // Half a step is 0.025; a bin is 6.35 / 2048.
-  EXPECT_NEAR(*plain, 0.025, 0.0032);
-  const auto sparse = ChooseDeadZone(bytes, layout, parameters, 0.5, work.context);
-  ASSERT_TRUE(sparse.ok());
-  // Half of a normal distribution lies within 0.6745 of its mean.
-  EXPECT_NEAR(*sparse, 0.6745, 0.03);
-  const auto zeros =
-      std::ranges::count_if(values, [&](float v) { return std::fabs(v) <= *sparse; });
-  EXPECT_GE(zeros, 10000);
+// Half precision: -2, 0.5, 65504, -2^-24, 0, 0.25 as float16; the upper halves of float32 numbers.
+TEST(MagnitudeTest, HalfPrecisionComparesWithFloat) {
+  const std::vector<uint16_t> half = {0xc000, 0x3800, 0x7bff, 0x8001, 0x0000, 0x3400};
+  const std::vector<uint16_t> brain = {0xc000, 0x3f00, 0x0001, 0xbe80};  // -2, 0.5, tiny, -0.25
+  const std::vector<float> full = {0.3f, 1};
+  const Magnitudes tensors[] = {{std::as_bytes(std::span(half)), DataType::kFloat16},
+                                {std::as_bytes(std::span(brain)), DataType::kBfloat16},
+                                {std::as_bytes(std::span(full))}};
+  Work work(1);
+  // In order: 0, 9e-41, 6e-8, 0.25, 0.25, 0.3, 0.5 ...
+  auto cut = FindCut(tensors, 6, work.context);
+  ASSERT_TRUE(cut.ok());
+  EXPECT_EQ(cut->threshold(), 0.3f);
+  std::vector<uint16_t> result(half.size());
+  const auto applied =
+      ApplyCut(tensors[0], &*cut, std::as_writable_bytes(std::span(result)), work.context, nullptr);
+  ASSERT_TRUE(applied.ok());
+  EXPECT_THAT(result, ElementsAre(0xc000, 0x3800, 0x7bff, 0, 0, 0));
+  EXPECT_EQ(applied->zeros, 3u);
+  EXPECT_EQ(applied->changed, 2u);
+  result.resize(brain.size());
+  ASSERT_TRUE(
+      ApplyCut(tensors[1], &*cut, std::as_writable_bytes(std::span(result)), work.context, nullptr)
+          .ok());
+  EXPECT_THAT(result, ElementsAre(0xc000, 0x3f00, 0, 0));
+  for (const uint16_t bits : {0x7c00, 0x7e01}) {
+    const std::vector<uint16_t> bad = {0x3800, bits};
+    const auto finite =
+        AllFinite({std::as_bytes(std::span(bad)), DataType::kFloat16}, work.context);
+    ASSERT_TRUE(finite.ok());
+    EXPECT_FALSE(*finite);
+  }
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "core/base/format_string.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/model_builder.h"
@@ -85,6 +86,78 @@ TEST(SelectWeightsTest, ChannelAxisByOperator) {
   EXPECT_EQ(AxisOf("Gather <axis = -1> (w, i)", {4, 3}), 1);
   EXPECT_EQ(AxisOf("Add(x, w)", {4, 3}), -2);
   EXPECT_EQ(AxisOf("Conv(x, h, w)", {4}), -2);
+}
+
+// The same for nodes of which the last makes y.
+int AxisBehind(std::string_view nodes, std::initializer_list<int64_t> dims) {
+  return AxisOf(std::string("Identity(x) ") + std::string(nodes), dims);
+}
+
+TEST(SelectWeightsTest, FollowsOperatorsThatOnlyMoveValues) {
+  EXPECT_EQ(AxisBehind("t = Transpose(w) z = MatMul(x, t)", {4, 3}), 0);
+  EXPECT_EQ(AxisBehind("t = Transpose <perm = [2, 0, 1]> (w) z = Conv(x, t)", {4, 3, 2}), 2);
+  // Gates in another order, stacked: torch's LSTM as it is exported.
+  EXPECT_EQ(AxisBehind(R"(
+      a = Constant <value = int64[1] {0}> ()
+      b = Constant <value = int64[1] {2}> () c = Constant <value = int64[1] {4}> ()
+      s1 = Slice(w, a, b, a) s2 = Slice(w, b, c, a) j = Concat <axis = 0> (s2, s1)
+      u = Unsqueeze(j, a) z = LSTM <hidden_size = 1> (x, u, h))",
+                       {4, 3}),
+            0);
+  EXPECT_EQ(AxisBehind(R"(a = Constant <value = int64[2] {0, -1}> ()
+                          s = Squeeze(w, a) z = MatMul(x, s))",
+                       {1, 4, 3, 1}),
+            2);
+  // Axes are mixed, or two ways disagree: a weight, without an axis.
+  EXPECT_EQ(AxisBehind(R"(a = Constant <value = int64[2] {3, 4}> ()
+                          s = Reshape(w, a) z = MatMul(x, s))",
+                       {4, 3}),
+            -1);
+  EXPECT_EQ(AxisBehind("t = Transpose(w) j = Concat <axis = 0> (t, w) z = MatMul(x, j)", {4, 4}),
+            -1);
+  EXPECT_EQ(AxisBehind("t = Transpose(w) z = MatMul(x, t) z2 = MatMul(x, w)", {4, 4}), -1);
+  // A tied embedding: rows on one side, columns of the transposed table on the other.
+  EXPECT_EQ(AxisBehind("e = Gather(w, i) t = Transpose(w) z = MatMul(x, t)", {4, 3}), 0);
+  // Stacked with something that is computed it is no weight; nor where it is only added.
+  EXPECT_EQ(AxisBehind("j = Concat <axis = 0> (x, w) z = MatMul(j, h)", {4, 3, 2}), -2);
+  EXPECT_EQ(AxisBehind("t = Transpose(w) z = Add(x, t)", {4, 3}), -2);
+}
+
+TEST(SelectWeightsTest, ChainsAcrossSubgraphsAndToOutputs) {
+  Model model = testing::ModelFromText(R"(<ir_version: 8, opset_import: ["" : 13]>
+      g (bool c, float[2, 2] x) => (float[2, 2] y, float[2, 2] moved)
+      <float[2, 2] deep = {1, 2, 3, 4}, float[2, 2] shown = {1, 2, 3, 4}>
+      { turned = Transpose(deep)
+        moved = Transpose(shown)
+        y = If (c) <
+          then_branch = t () => (float[2, 2] a) { i = Identity(turned) a = MatMul(x, i) },
+          else_branch = e () => (float[2, 2] b) { b = MatMul(x, moved) }> })");
+  const GraphIndex index(model.mutable_proto());
+  v1::WeightSelection selection;
+  selection.set_min_elements(1);
+  const auto found = SelectWeights(model, index, selection);
+  ASSERT_TRUE(found.ok()) << found.status();
+  ASSERT_EQ(found->weights.size(), 1u);
+  EXPECT_EQ(found->weights[0].name, "deep");
+  EXPECT_EQ(found->weights[0].channel_axis, 0u);
+  ASSERT_EQ(found->weights[0].uses.size(), 1u);
+  EXPECT_EQ(found->weights[0].uses[0].node->op_type(), "Transpose");
+  EXPECT_EQ(found->weights[0].reader(), "a");
+  ASSERT_EQ(found->skips.size(), 1u);
+  EXPECT_EQ(found->skips[0].tensor(), "shown");
+  EXPECT_EQ(found->skips[0].reason(), "graph_output");
+}
+
+// 3^40 ways, each value followed once.
+TEST(SelectWeightsTest, ManyWaysDoNotExplode) {
+  std::string nodes = "v0 = Identity(w) ";
+  for (int i = 0; i < 40; ++i) {
+    nodes += FormatString(
+        "a{0} = Identity(v{0}) b{0} = Identity(v{0}) c{0} = Identity(v{0}) "
+        "v{1} = Concat <axis = 0> (a{0}, b{0}, c{0}) ",
+        i, i + 1);
+  }
+  EXPECT_EQ(AxisBehind(nodes + "z = MatMul(x, v40)", {4, 3}), 1);
 }
 
 TEST(SelectWeightsTest, FindsHiddenWeightsAndNamesEveryReason) {
