@@ -3,6 +3,7 @@
 
 #include <re2/re2.h>
 
+#include <optional>
 #include <string>
 
 #include "core/base/format_string.h"
@@ -21,6 +22,20 @@ std::string Bounded(std::string_view message) {
 
 bool Contains(const std::string& text, std::string_view part) {
   return text.find(part) != std::string::npos;
+}
+
+// Some releases make StringNormalizer's locale with the session, some at its first run.
+std::optional<absl::Status> LocaleError(const std::string& text) {
+  static const RE2 no_locale(R"(construct locale with name:([^\s:]+))");
+  std::string locale;
+  if (!RE2::PartialMatch(text, no_locale, &locale)) return std::nullopt;
+  return Error(
+             ERROR_REASON_OP_UNSUPPORTED,
+             FormatString("the model needs the locale {}, which this machine does not have", locale))
+      .Op("StringNormalizer")
+      .With("locale", locale)
+      .Remedy("install the locale (Debian: the package locales-all), or set the node's attribute "
+              "`locale` to C.UTF-8");
 }
 
 }  // namespace
@@ -58,12 +73,14 @@ absl::Status LoadError(std::string_view message) {
                  FormatString("the runtime does not execute this version: {}", text))
         .Remedy("export the model with an older opset, or add a convert_opset pass");
   }
+  if (auto locale = LocaleError(text); locale.has_value()) return *std::move(locale);
   return Error(ERROR_REASON_MODEL_MALFORMED,
                FormatString("the runtime refuses the model: {}", text));
 }
 
 absl::Status RunError(std::string_view message) {
   const std::string text = Bounded(message);
+  if (auto locale = LocaleError(text); locale.has_value()) return *std::move(locale);
   Error error(ERROR_REASON_RUNTIME_FAILED, FormatString("the runtime failed: {}", text));
   error.With("stage", "run");
   static const RE2 running(R"(running (\S+) node\. Name:'([^']*)')");

@@ -6,6 +6,7 @@
 
 #include "core/base/status.h"
 #include "core/model/graph.h"
+#include "core/runtime/locales.h"
 #include "core/runtime/observe_operator.h"
 
 namespace modelpress {
@@ -71,9 +72,9 @@ absl::Status AddTaps(onnx::ModelProto& proto, const std::vector<ValueKey>& taps)
 
 }  // namespace
 
-absl::StatusOr<std::string> RuntimeSkeleton(const Model& model,
-                                            const std::vector<ValueKey>& taps) {
+absl::StatusOr<std::string> RuntimeSkeleton(const Model& model, const std::vector<ValueKey>& taps) {
   onnx::ModelProto proto = model.proto();
+  UseInstalledLocales(proto);
   MP_RETURN_IF_ERROR(AddTaps(proto, taps));
   absl::Status status;
   ForEachTensor(proto, [&](const TensorSite& site) {

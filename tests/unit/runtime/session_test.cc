@@ -9,6 +9,7 @@
 #include <map>
 #include <thread>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/runtime/profile.h"
 #include "onnx/defs/parser.h"
@@ -190,6 +191,40 @@ TEST(SessionTest, StringsGoInAndOut) {
   Tensor text{.type = DataType::kString, .dims = {2}, .strings = {"abc", "Def"}};
   const auto outputs = session->Run({{"x", text}}).value();
   EXPECT_THAT(outputs.at("y").strings, ElementsAre("ABC", "DEF"));
+}
+
+// As in a container that has no locale but C.UTF-8: the case mapping is the same.
+TEST(SessionTest, MissingLocalesHaveAStandIn) {
+  for (const std::string_view attribute :
+       {"", R"(, locale = "en_US")", R"(, locale = "de_CH.UTF-8")"}) {
+    const std::string text = FormatString(R"(<ir_version: 8, opset_import: ["" : 17]>
+      g (string[N] x) => (string[M] y)
+      {{ y = StringNormalizer<case_change_action = "UPPER"{}>(x) }})",
+                                          attribute);
+    const Model model = Parse(text.c_str());
+    const std::string before = model.proto().SerializeAsString();
+    auto session = Session::Create(model, {});
+    ASSERT_TRUE(session.ok()) << session.status();
+    Tensor input{.type = DataType::kString, .dims = {1}, .strings = {"stra\u00dfe \u00e9\u03c3"}};
+    const auto outputs = (*session)->Run({{"x", input}});
+    ASSERT_TRUE(outputs.ok()) << outputs.status();
+    EXPECT_THAT(outputs->at("y").strings, ElementsAre("STRA\u00dfE \u00c9\u03a3"));
+    EXPECT_EQ(model.proto().SerializeAsString(), before);
+  }
+}
+
+TEST(SessionTest, LocalesOfTheirOwnCaseMappingAreNamed) {
+  const Model model = Parse(R"(<ir_version: 8, opset_import: ["" : 17]>
+    g (string[N] x) => (string[M] y)
+    { y = StringNormalizer<case_change_action = "UPPER", locale = "tr_XX.UTF-8">(x) })");
+  auto session = Session::Create(model, {});
+  absl::Status status = session.status();
+  if (session.ok()) {
+    Tensor text{.type = DataType::kString, .dims = {1}, .strings = {"i"}};
+    status = (*session)->Run({{"x", text}}).status();
+  }
+  EXPECT_EQ(ReasonOf(status), ERROR_REASON_OP_UNSUPPORTED) << status;
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("tr_XX.UTF-8"));
 }
 
 TEST(SessionTest, CodesWithScalesRunWhereTheyLie) {
