@@ -3,11 +3,16 @@
 # gRPC transfer). Nothing is asserted: read the table.
 #
 #   tests/bench/run.sh [SECTION...]      kernel big memory remote workers cancel digest (default: all)
+#   tests/bench/run.sh models DIR...     every model under these folders through every pass, see all_models.py
 #
 # BENCH_DIR: where the big models are made (5 GB), default a temporary folder. Needs the release build.
 set -euo pipefail
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 bin=$repo/build/release/bin
+if [ "${1:-}" = models ]; then
+  shift
+  PATH=$bin:$PATH exec python3 "$repo/tests/bench/all_models.py" "$@"
+fi
 work=${BENCH_DIR:-$(mktemp -d "${TMPDIR:-/tmp}/modelpress-bench.XXXXXX")}
 mkdir -p "$work"
 export TMPDIR=$work
