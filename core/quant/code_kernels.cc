@@ -20,6 +20,8 @@ using FloatTag = hn::CappedTag<float, kVirtualLanes>;
 using FloatVec = hn::Vec<FloatTag>;
 // Float sums are moved to double after this many blocks: 256 additions lose at most 2^-16 of a sum.
 constexpr size_t kBlocksPerSum = 256;
+// Matrices are read in order: so many elements ahead come into the cache (half a page).
+constexpr size_t kPrefetch = 512;
 
 // What a register of values is divided by, clipped to (code - zero point) and weighted with.
 struct Operands {
@@ -141,7 +143,7 @@ ErrorSums Row(const float* values, size_t count, CodeLimits limits,
       hn::Set(d, static_cast<float>(limits.highest - parameters.zero_point)),
       hn::Set(hn::RebindToUnsigned<FloatTag>(), static_cast<uint32_t>(parameters.zero_point)),
       hn::Zero(d)};
-  const auto at = [operands](size_t) HWY_ATTR { return operands; };
+  const auto at = [operands](size_t) HWY_ATTR __attribute__((always_inline)) { return operands; };
   return Quantize<kDeadZone, false>(values, 1, count, codes, dead_zone, ahead, at, at);
 }
 
@@ -155,13 +157,13 @@ ErrorSums Columns(const float* matrix, size_t rows, size_t columns, CodeLimits l
                           hn::Set(d, static_cast<float>(limits.highest)),
                           hn::Zero(hn::RebindToUnsigned<FloatTag>()), hn::Zero(d)};
   const auto without_zero_points = [fixed](const float* scale, const float* weight) {
-    return [=](size_t i) HWY_ATTR {
+    return [=](size_t i) HWY_ATTR __attribute__((always_inline)) {
       return Operands{hn::LoadU(FloatTag(), scale + i), fixed.low, fixed.high, fixed.zero_point,
                       hn::LoadU(FloatTag(), weight + i)};
     };
   };
   const auto lookup = [limits](const float* scale, const float* zero_point, const float* weight) {
-    return [=](size_t i) HWY_ATTR {
+    return [=](size_t i) HWY_ATTR __attribute__((always_inline)) {
       const FloatTag d;
       const auto zero = hn::LoadU(d, zero_point + i);
       return Operands{hn::LoadU(d, scale + i),
@@ -179,12 +181,12 @@ ErrorSums Columns(const float* matrix, size_t rows, size_t columns, CodeLimits l
   std::copy_n(scales + whole, rest, scale_rest);
   std::copy_n(weights + whole, rest, weight_rest);
   if (zero_points == nullptr) {
-    return Quantize<kDeadZone, true>(matrix, rows, columns, codes, dead_zone, /*ahead=*/0,
+    return Quantize<kDeadZone, true>(matrix, rows, columns, codes, dead_zone, kPrefetch,
                                      without_zero_points(scales, weights),
                                      without_zero_points(scale_rest, weight_rest));
   }
   std::copy_n(zero_points + whole, rest, zero_rest);
-  return Quantize<kDeadZone, true>(matrix, rows, columns, codes, dead_zone, /*ahead=*/0,
+  return Quantize<kDeadZone, true>(matrix, rows, columns, codes, dead_zone, kPrefetch,
                                    lookup(scales, zero_points, weights),
                                    lookup(scale_rest, zero_rest, weight_rest));
 }

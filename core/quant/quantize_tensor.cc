@@ -19,6 +19,8 @@ constexpr uint64_t kPieceElements = 256 * 1024;
 // Rows up to this size stay in the second-level cache between their two readings (256 KiB of
 // floats).
 constexpr uint64_t kCachedRow = 64 * 1024;
+// Elements that a long run is fetched ahead.
+constexpr size_t kPrefetch = 512;
 // Interleaved runs at least this long are worked on as runs.
 constexpr uint64_t kLongRun = 256;
 // Groups of rows whose column ranges are found independently.
@@ -118,7 +120,7 @@ absl::Status QuantizeRuns(const Job& job, QuantizedTensor* result) {
     const uint64_t end = std::min(elements, begin + kPieceElements);
     ForEachRun(job.layout, begin, end, [&](uint64_t channel, uint64_t at, uint64_t count) {
       sums[piece].Add(QuantizeRow(job.values + at, count, job.rule, result->parameters[channel],
-                                  job.dead_zone, /*ahead=*/0, job.codes + at));
+                                  job.dead_zone, kPrefetch, job.codes + at));
     });
     job.Done(end - begin);
   }));

@@ -34,7 +34,7 @@ seconds() {
   start=$(date +%s.%N)
   "$@" >"$work/out.log" 2>&1 || { cat "$work/out.log" >&2; return 1; }
   end=$(date +%s.%N)
-  echo "$end - $start" | bc -l
+  calculate "$end - $start"
 }
 # median N CMD...: median wall seconds of N runs.
 median() {
@@ -42,7 +42,8 @@ median() {
   shift
   for ((i = 0; i < n; i++)); do seconds "$@"; done | sort -n | sed -n "$(((n + 1) / 2))p"
 }
-ratio() { echo "scale=3; $1 / $2" | bc -l | sed 's/^\./0./'; }
+calculate() { awk "BEGIN { printf \"%.3f\\n\", $1 }"; }
+ratio() { calculate "$1 / $2"; }
 fixed() { printf '%.2f' "$1"; }
 
 big_model() {
@@ -110,7 +111,7 @@ section_remote() {
   echo_time=$(median 3 "$bin/grpc_echo_bench" "$(stat -c %s "$work/big1.onnx")" "$artifact_bytes" "$chunk")
   remote_time=$(median 3 quantize "$work/big1.onnx" "$work/out.onnx" --server "$address")
   row "remote job of 1 GB against raw echo + local job" \
-    "$(ratio "$remote_time" "$(echo "$echo_time + $local_time" | bc -l)")" "<= 1.25" \
+    "$(ratio "$remote_time" "$(calculate "$echo_time + $local_time")")" "<= 1.25" \
     "$(fixed "$remote_time") s against $(fixed "$echo_time") + $(fixed "$local_time") s"
   stop_server
 }
@@ -165,7 +166,7 @@ section_cancel() {
     while [ -n "$(pgrep -P "$server_pid" || true)" ]; do sleep 0.01; done
     end=$(date +%s.%N)
     wait "$client" || true
-    row "cancel to worker gone, ${delay} s into the job (s)" "$(fixed "$(echo "$end - $start" | bc -l)")" "<= 1" "in phase $phase"
+    row "cancel to worker gone, ${delay} s into the job (s)" "$(calculate "$end - $start")" "<= 1" "in phase $phase"
   done
   stop_server
 }
@@ -185,7 +186,6 @@ section_digest() {
   stop_server
 }
 
-command -v bc >/dev/null || { echo "bench: bc is missing" >&2; exit 1; }
 row "what" "measured" "bar" "details"
 for section in ${*:-kernel big memory remote workers cancel digest}; do
   "section_$section"
