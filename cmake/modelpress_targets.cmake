@@ -17,8 +17,11 @@ if(MODELPRESS_SANITIZE STREQUAL "asan")
   add_compile_options(-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
                       -fno-sanitize=null,nonnull-attribute,returns-nonnull-attribute
                       -Wno-maybe-uninitialized  # false in std::regex when instrumented (GCC bug 105562)
-                      -include ${CMAKE_SOURCE_DIR}/cmake/uninstrumented.h -fno-omit-frame-pointer)
+                      -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
+  # Before every other header: in the precompiled ones, which are only taken when nothing stands before them, or by
+  # modelpress_uninstrumented where there are none.
+  set(uninstrumented ${CMAKE_SOURCE_DIR}/cmake/uninstrumented.h)
 elseif(MODELPRESS_SANITIZE STREQUAL "tsan")
   add_compile_options(-O1 -g1 -fsanitize=thread -fno-omit-frame-pointer)
   add_link_options(-fsanitize=thread)
@@ -37,7 +40,7 @@ function(modelpress_precompiled_headers name)
   add_library(${name} OBJECT ${CMAKE_BINARY_DIR}/${name}.cc)
   target_link_libraries(${name} PRIVATE modelpress_proto modelpress_flags absl::flat_hash_map absl::flat_hash_set
                                         absl::statusor absl::strings)
-  target_precompile_headers(${name} PRIVATE
+  target_precompile_headers(${name} PRIVATE ${uninstrumented}
     <algorithm> <atomic> <chrono> <cmath> <cstdint> <filesystem> <format> <functional> <map> <memory> <mutex> <optional>
     <set> <span> <string> <string_view> <utility> <vector> <absl/container/flat_hash_map.h>
     <absl/container/flat_hash_set.h> <absl/status/statusor.h> <absl/strings/str_cat.h> <modelpress/v1/report.pb.h>
@@ -53,6 +56,13 @@ if(NOT MODELPRESS_SANITIZE STREQUAL "fuzz")
   target_link_libraries(modelpress_test_headers PRIVATE GTest::gmock GTest::gtest)
   target_compile_options(modelpress_test_headers PRIVATE -O1)
 endif()
+
+# modelpress_uninstrumented(TARGET): for targets without precompiled headers.
+function(modelpress_uninstrumented target)
+  if(uninstrumented)
+    target_compile_options(${target} PRIVATE -include ${uninstrumented})
+  endif()
+endfunction()
 
 # modelpress_compile(TARGET): how the project's own libraries and programs are compiled.
 function(modelpress_compile target)

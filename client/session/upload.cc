@@ -15,7 +15,7 @@
 namespace modelpress {
 namespace {
 
-constexpr size_t kHashBlockBytes = 1 << 20;
+constexpr size_t kHashBlockBytes = 256 << 10;  // stays in the cache between reading and hashing
 
 }  // namespace
 
@@ -27,7 +27,6 @@ void Upload::Add(Blob::Role role, std::string name, std::shared_ptr<const Mapped
   blob.set_size_bytes(file->size());
   blobs_.push_back(std::move(blob));
   files_.push_back(std::move(file));
-  hashes_.push_back(std::make_unique<Hash>());
 }
 
 uint64_t Upload::total_bytes() const {
@@ -54,32 +53,36 @@ absl::Status Upload::ReadAt(size_t index, uint64_t offset, size_t size, char* da
   return absl::OkStatus();
 }
 
-void Upload::AddToHash(size_t index, uint64_t offset, std::string_view bytes) {
-  Hash& hash = *hashes_[index];
-  if (offset > hash.hashed || offset + bytes.size() <= hash.hashed) return;
-  bytes.remove_prefix(hash.hashed - offset);
-  hash.sha256.Update(std::as_bytes(std::span(bytes)));
-  hash.hashed += bytes.size();
+absl::StatusOr<std::vector<std::string>> Upload::Hash() const {
+  std::vector<std::string> digests;
+  std::string block;
+  for (size_t i = 0; i < files_.size(); ++i) {
+    Sha256 sha256;
+    const uint64_t size = blobs_[i].size_bytes();
+    for (uint64_t offset = 0; offset < size && !abandoned_; offset += block.size()) {
+      block.resize(std::min<uint64_t>(kHashBlockBytes, size - offset));
+      MP_RETURN_IF_ERROR(ReadAt(i, offset, block.size(), block.data()));
+      sha256.Update(std::as_bytes(std::span(block)));
+    }
+    digests.push_back(sha256.FinishHex());
+  }
+  return digests;
 }
 
-absl::Status Upload::HashUpTo(size_t index, uint64_t end) {
-  std::string block;
-  while (hashes_[index]->hashed < end) {
-    const uint64_t offset = hashes_[index]->hashed;
-    block.resize(std::min<uint64_t>(kHashBlockBytes, end - offset));
-    MP_RETURN_IF_ERROR(ReadAt(index, offset, block.size(), block.data()));
-    AddToHash(index, offset, block);
-  }
-  return absl::OkStatus();
+void Upload::StartHashing() {
+  if (hashing_) return;
+  hashing_ = true;
+  hasher_ = std::thread([this] { digests_ = Hash(); });
 }
+
+Upload::~Upload() { Rehash(); }
 
 absl::Status Upload::Read(size_t index, uint64_t offset, size_t max_bytes, Chunk* chunk) {
-  MP_RETURN_IF_ERROR(HashUpTo(index, offset));
+  StartHashing();
   const size_t size = std::min<uint64_t>(max_bytes, blobs_[index].size_bytes() - offset);
   std::string& data = *chunk->mutable_data();
   data.resize(size);
   MP_RETURN_IF_ERROR(ReadAt(index, offset, size, data.data()));
-  AddToHash(index, offset, data);
   chunk->set_blob_id(blobs_[index].blob_id());
   chunk->set_offset(offset);
   chunk->set_crc32c(static_cast<uint32_t>(absl::ComputeCrc32c(data)));
@@ -87,18 +90,15 @@ absl::Status Upload::Read(size_t index, uint64_t offset, size_t max_bytes, Chunk
 }
 
 absl::StatusOr<std::vector<std::string>> Upload::Digests() {
-  std::vector<std::string> digests;
-  for (size_t i = 0; i < blobs_.size(); ++i) {
-    MP_RETURN_IF_ERROR(HashUpTo(i, blobs_[i].size_bytes()));
-    Hash& hash = *hashes_[i];
-    if (hash.digest.empty()) hash.digest = hash.sha256.FinishHex();
-    digests.push_back(hash.digest);
-  }
-  return digests;
+  StartHashing();
+  if (hasher_.joinable()) hasher_.join();
+  return digests_;
 }
 
 void Upload::Rehash() {
-  for (auto& hash : hashes_) hash = std::make_unique<Hash>();
+  abandoned_ = true;
+  if (hasher_.joinable()) hasher_.join();
+  abandoned_ = hashing_ = false;
 }
 
 }  // namespace modelpress

@@ -1,8 +1,11 @@
-// The files of a job on their way to a server, read once: every byte is hashed as it is sent.
+// The files of a job on their way to a server. They are hashed by a thread of their own beside the sending, which finds
+// the bytes in the page cache: hashing takes as long as everything else that sending does.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -16,6 +19,11 @@ namespace modelpress {
 // Not thread-safe.
 class Upload {
  public:
+  Upload() = default;
+  ~Upload();
+  Upload(const Upload&) = delete;
+  Upload& operator=(const Upload&) = delete;
+
   // `name` as in Blob.name: a relative path by which the job knows the file.
   void Add(Blob::Role role, std::string name, std::shared_ptr<const MappedFile> file);
 
@@ -24,27 +32,25 @@ class Upload {
   uint64_t total_bytes() const;
 
   // Fills `chunk` with up to `max_bytes` of blob `index` from `offset` (below its size). FILE_ACCESS if the file was
-  // changed or cannot be read.
+  // changed or cannot be read. The first call starts the hashing.
   absl::Status Read(size_t index, uint64_t offset, size_t max_bytes, Chunk* chunk);
-  // SHA-256 of every blob by index; bytes that were never sent (a resumed upload had them already) are read now.
+  // SHA-256 of every blob by index; waits for the hashing.
   absl::StatusOr<std::vector<std::string>> Digests();
-  // Forgets all hashes: the files are read anew.
+  // Forgets all digests: the files are read anew.
   void Rehash();
 
  private:
-  struct Hash {
-    Sha256 sha256;
-    uint64_t hashed = 0;
-    std::string digest;  // once complete
-  };
-
   absl::Status ReadAt(size_t index, uint64_t offset, size_t size, char* data) const;
-  absl::Status HashUpTo(size_t index, uint64_t end);
-  void AddToHash(size_t index, uint64_t offset, std::string_view bytes);
+  void StartHashing();
+  absl::StatusOr<std::vector<std::string>> Hash() const;
 
   std::vector<Blob> blobs_;
   std::vector<std::shared_ptr<const MappedFile>> files_;
-  std::vector<std::unique_ptr<Hash>> hashes_;
+  // Written by the hasher; read when it is joined.
+  absl::StatusOr<std::vector<std::string>> digests_ = std::vector<std::string>();
+  std::atomic<bool> abandoned_ = false;
+  bool hashing_ = false;
+  std::thread hasher_;
 };
 
 }  // namespace modelpress

@@ -149,18 +149,12 @@ void JobTable::RunFinished(const JobPtr& job, JobOutcome outcome) {
   if (artifact.ok()) {
     for (const auto& file : *artifact) artifact_bytes += file->size();
   }
-  // Inputs and the worker's own files are not needed any more; the artifact stays for its lease.
-  std::error_code ignored;
-  std::filesystem::remove_all(job->folder + "/in", ignored);
-  std::filesystem::remove_all(job->folder + "/work", ignored);
-
   Outbox outbox;
   std::lock_guard lock(mutex_);
   job->cancel_worker = nullptr;
   admission_.StopRunning(job->planned_memory_bytes);
   const uint64_t kept = std::min(artifact_bytes, job->reserved_scratch_bytes);
-  admission_.ReleaseScratch(job->reserved_scratch_bytes - kept);
-  job->reserved_scratch_bytes = kept;
+  const uint64_t freed = std::exchange(job->reserved_scratch_bytes, kept) - kept;
   *job->result.mutable_report() = std::move(*outcome.mutable_report());
   if (IsWanted(*job) && artifact.ok()) {
     *job->result.mutable_files() = std::move(*outcome.mutable_files());
@@ -169,7 +163,16 @@ void JobTable::RunFinished(const JobPtr& job, JobOutcome outcome) {
     status = job->end_reason;
   }
   SetTerminal(job, status, outbox);
-  if (job->forgotten) outbox.Add([this, job] { RemoveFolder(job); });
+  outbox.Add([this, job, freed, forgotten = job->forgotten] {
+    // Inputs and the worker's own files are not needed any more, and freeing gigabytes takes a while: the result is on its
+    // way meanwhile. The artifact stays for its lease.
+    std::error_code ignored;
+    std::filesystem::remove_all(job->folder + "/in", ignored);
+    std::filesystem::remove_all(job->folder + "/work", ignored);
+    if (forgotten) RemoveFolder(job);
+    std::lock_guard lock(mutex_);
+    admission_.ReleaseScratch(freed);
+  });
   work_.notify_all();
 }
 
