@@ -6,9 +6,11 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/job/interrupt.h"
 #include "client/job/output_files.h"
+#include "client/report/html_report.h"
 #include "client/terminal/format.h"
 #include "client/terminal/json.h"
 #include "client/terminal/report_view.h"
@@ -49,7 +51,7 @@ void JobOptions::AddTo(CLI::App* app) {
   AddJudgingOptions(app, &data, &require);
   app->add_option("--gate", gate, "full: run the artifact beside the original; structure: only check the file")
       ->check(CLI::IsMember({"full", "structure"}));
-  app->add_option("--report", report, "Write the whole report as JSON")->type_name("FILE");
+  app->add_option("--report", report, "Write the whole report: a web page if FILE ends in .html, else JSON")->type_name("FILE");
   app->add_option("--threads", threads, "Threads of a local job; 0: all cores. The result's bytes do not depend on it")
       ->type_name("N")
       ->capture_default_str();
@@ -68,7 +70,11 @@ absl::Status AddRequirements(const std::vector<std::string>& require, Recipe* re
 
 absl::Status FinishJob(const JobOutcome& outcome, const std::string& report_path, bool json, OutputFiles* output) {
   if (outcome.has_report()) {
-    if (!report_path.empty()) MP_RETURN_IF_ERROR(WriteTextFile(report_path, ToJson(outcome.report())));
+    if (!report_path.empty()) {
+      const bool page = absl::EndsWithIgnoreCase(report_path, ".html") || absl::EndsWithIgnoreCase(report_path, ".htm");
+      MP_RETURN_IF_ERROR(
+          WriteTextFile(report_path, page ? RenderHtmlReport(outcome.report()) : ToJson(outcome.report())));
+    }
   }
   if (!outcome.files().empty()) MP_RETURN_IF_ERROR(output->Publish(outcome.files()));
   if (json) {

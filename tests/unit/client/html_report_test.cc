@@ -1,0 +1,90 @@
+// The report as a web page: it says what was measured, and nothing from a model becomes markup.
+#include "client/report/html_report.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace modelpress {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+v1::Report SomeReport() {
+  v1::Report report;
+  report.mutable_original()->set_file_bytes(4'000'000);
+  report.mutable_artifact()->set_file_bytes(1'000'000);
+  v1::Judgement& judgement = *report.mutable_judgement();
+  judgement.set_data_source(v1::Judgement::DATA_SOURCE_CALLER);
+  judgement.set_samples(200);
+  judgement.mutable_original()->set_accuracy(0.98);
+  judgement.mutable_artifact()->set_accuracy(0.95);
+  judgement.mutable_latency()->set_runs(50);
+  judgement.mutable_latency()->set_original_median_seconds(0.002);
+  judgement.mutable_latency()->set_artifact_median_seconds(0.004);
+  v1::PassReport& pass = *report.add_passes();
+  pass.set_pass("quantize_weights");
+  for (int i = 0; i < 40; ++i) {
+    v1::Change& change = *pass.add_changes();
+    change.set_tensor(absl::StrCat("layer", i, ".weight"));
+    change.set_sqnr_db(40 - 0.5 * i);
+  }
+  v1::Skip& skip = *pass.add_skips();
+  skip.set_tensor("tiny.bias");
+  skip.set_reason("too_small");
+  v1::BoundResult& bound = *report.add_bounds();
+  bound.set_explanation("accuracy is 0.95, below 0.97");
+  return report;
+}
+
+TEST(HtmlReportTest, SaysWhatWasMeasuredGoodAndBad) {
+  const std::string page = RenderHtmlReport(SomeReport());
+  for (const char* part :
+       {"4.00x smaller", "95.00 %", "-3.00 points", "2.00x slower", "MISSED: accuracy is 0.95, below 0.97",
+        "worst is layer39.weight, 20.5 dB", "15 better layers", "1 left alone: too_small", "tiny.bias", "200 samples"}) {
+    EXPECT_THAT(page, HasSubstr(part));
+  }
+  // Every layer, also those that are folded up.
+  EXPECT_THAT(page, HasSubstr("layer0.weight"));
+}
+
+TEST(HtmlReportTest, SyntheticDataAndNoRunAreSaid) {
+  v1::Report report = SomeReport();
+  report.mutable_judgement()->set_data_source(v1::Judgement::DATA_SOURCE_SYNTHETIC);
+  EXPECT_THAT(RenderHtmlReport(report), HasSubstr("synthetic samples"));
+  EXPECT_THAT(RenderHtmlReport(v1::Report()), HasSubstr("nothing was run"));
+}
+
+TEST(HtmlReportTest, FetchesNothingAndRunsNothing) {
+  const std::string page = RenderHtmlReport(SomeReport());
+  for (const char* part : {"<script", "src=", "href=", "http:", "https:", "url(", "@import", "<link", "<img"}) {
+    EXPECT_THAT(page, Not(HasSubstr(part)));
+  }
+}
+
+TEST(HtmlReportTest, NamesOfAModelNeverBecomeMarkup) {
+  const std::string evil = "<script>alert('x')</script>\" onload=\"y\x01\xff";
+  v1::Report report = SomeReport();
+  report.add_notes(evil);
+  report.add_bounds()->set_explanation(evil);
+  report.mutable_judgement()->set_task(evil);
+  report.mutable_judgement()->add_outputs()->set_output(evil);
+  v1::PassReport& pass = *report.mutable_passes(0);
+  pass.add_notes(evil);
+  pass.mutable_changes(0)->set_tensor(evil);
+  pass.mutable_changes(1)->set_node(evil);
+  pass.mutable_changes(2)->set_what(evil);
+  pass.mutable_skips(0)->set_detail(evil);
+  pass.mutable_skips(0)->set_reason(evil);
+  const std::string page = RenderHtmlReport(report);
+  EXPECT_THAT(page, Not(HasSubstr("<script")));
+  EXPECT_THAT(page, Not(HasSubstr("\" onload")));
+  EXPECT_THAT(page, Not(HasSubstr("\x01")));
+}
+
+}  // namespace
+}  // namespace modelpress
