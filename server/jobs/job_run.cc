@@ -1,7 +1,5 @@
 // The life of a job between its upload and its end: see job_table.h.
 #include <algorithm>
-#include <filesystem>
-#include <system_error>
 #include <utility>
 
 #include "core/base/format_string.h"
@@ -163,16 +161,8 @@ void JobTable::RunFinished(const JobPtr& job, JobOutcome outcome) {
     status = job->end_reason;
   }
   SetTerminal(job, status, outbox);
-  outbox.Add([this, job, freed, forgotten = job->forgotten] {
-    // Inputs and the worker's own files are not needed any more, and freeing gigabytes takes a while: the result is on its
-    // way meanwhile. The artifact stays for its lease.
-    std::error_code ignored;
-    std::filesystem::remove_all(job->folder + "/in", ignored);
-    std::filesystem::remove_all(job->folder + "/work", ignored);
-    if (forgotten) RemoveFolder(job);
-    std::lock_guard lock(mutex_);
-    admission_.ReleaseScratch(freed);
-  });
+  outbox.Add([this, job, freed] { RemoveInputs(job, freed); });
+  if (job->forgotten) outbox.Add([this, job] { RemoveFolder(job); });
   work_.notify_all();
 }
 

@@ -207,6 +207,18 @@ void JobTable::RemoveFolder(const JobPtr& job) {
   });
 }
 
+// Inputs and the worker's own files are not needed after the run, and freeing gigabytes takes a while: the result is on its
+// way meanwhile. The artifact stays for its lease.
+void JobTable::RemoveInputs(const JobPtr& job, uint64_t reserved_bytes) {
+  job->upload->Attach([this, job, reserved_bytes](const auto&) {
+    std::error_code ignored;
+    std::filesystem::remove_all(job->folder + "/in", ignored);
+    std::filesystem::remove_all(job->folder + "/work", ignored);
+    std::lock_guard lock(mutex_);
+    admission_.ReleaseScratch(reserved_bytes);
+  });
+}
+
 // Finished jobs that nobody is attached to give way, oldest first.
 bool JobTable::MakeRoomForRecord(Outbox& outbox) {
   if (jobs_.size() < kMaxHeldJobs) return true;

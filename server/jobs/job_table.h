@@ -138,6 +138,7 @@ class JobTable {
   void SetTerminal(const JobPtr& job, const absl::Status& status, Outbox& outbox);
   void ForgetLocked(const JobPtr& job, Outbox& outbox);
   void RemoveFolder(const JobPtr& job);
+  void RemoveInputs(const JobPtr& job, uint64_t reserved_bytes);
   bool MakeRoomForRecord(Outbox& outbox);
   v1::Job SnapshotLocked(const JobRecord& job) const;
 
