@@ -39,7 +39,7 @@ start_server() {
   shift 2
   : >"$log"
   modelpressd --listen "127.0.0.1:$port" --metrics 127.0.0.1:0 --scratch "$WORK/$name.scratch" \
-    --drain-delay-seconds 0 --drain-seconds 10 "$@" 2>"$log" &
+    --drain-delay-seconds 0 --drain-seconds "${DRAIN_SECONDS:-10}" "$@" 2>"$log" &
   SERVER_PID=$!
   SERVERS+=("$SERVER_PID")
   if ! wait_for 60 grep -q '"event":"server_started"' "$log"; then
