@@ -14,10 +14,13 @@ enum class CodeType { kInt8, kUint8 };
 struct AffineRule {
   CodeType type = CodeType::kInt8;
   bool symmetric = true;
+  // Half of the codes: 8-bit products of pairs then fit in 16 bits, which CPUs without VNNI add them
+  // in.
+  bool reduced = false;
 };
 
 // Smallest and largest code of a rule. Symmetric int8 leaves -128 unused, so that the grid is
-// symmetric too.
+// symmetric too. Reduced: -64..64 and 0..127.
 struct CodeLimits {
   int32_t lowest = 0;
   int32_t highest = 0;
@@ -47,5 +50,8 @@ struct AffineParameters {
 // normal float becomes 1 with zero point 0 (all values are then 0 or next to it). Rounding is half
 // to even. `range` must be finite.
 AffineParameters ChooseParameters(const ValueRange& range, const AffineRule& rule);
+// The same for any codes, such as those of 16 bits.
+AffineParameters ChooseParameters(const ValueRange& range, const CodeLimits& limits,
+                                  bool symmetric);
 
 }  // namespace modelpress

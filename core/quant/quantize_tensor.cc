@@ -259,4 +259,25 @@ absl::StatusOr<QuantizedTensor> QuantizeTensor(std::span<const std::byte> values
   return result;
 }
 
+absl::StatusOr<ErrorSums> QuantizeTensorWith(std::span<const std::byte> values,
+                                             const ChannelLayout& layout, const AffineRule& rule,
+                                             std::span<const AffineParameters> parameters,
+                                             std::span<std::byte> codes,
+                                             const JobContext& context) {
+  const uint64_t elements = layout.elements();
+  if (values.size() != elements * sizeof(float) || codes.size() != elements ||
+      parameters.size() != layout.channels) {
+    return Error(ERROR_REASON_INTERNAL_BUG, "tensor, layout, codes and parameters disagree in size");
+  }
+  const ByteProgress no_progress;
+  const Job job{reinterpret_cast<const float*>(values.data()), layout,  rule,       kNoDeadZone,
+                reinterpret_cast<uint8_t*>(codes.data()),      context, no_progress};
+  QuantizedTensor result;
+  result.parameters.assign(parameters.begin(), parameters.end());
+  if (elements == 0) return result.sums;
+  MP_RETURN_IF_ERROR(AsColumns(layout) ? QuantizeInColumns(job, &result)
+                                       : QuantizeRuns(job, &result));
+  return result.sums;
+}
+
 }  // namespace modelpress

@@ -50,6 +50,13 @@ absl::StatusOr<QuantizedTensor> QuantizeTensor(std::span<const std::byte> values
                                                const JobContext& context,
                                                const ByteProgress& progress);
 
+// The same with given parameters, one for each channel. Values must be finite.
+absl::StatusOr<ErrorSums> QuantizeTensorWith(std::span<const std::byte> values,
+                                             const ChannelLayout& layout, const AffineRule& rule,
+                                             std::span<const AffineParameters> parameters,
+                                             std::span<std::byte> codes,
+                                             const JobContext& context);
+
 // Scale and zero point of each channel only (`parameters` of the result; sums are empty).
 absl::StatusOr<QuantizedTensor> ChooseTensorParameters(std::span<const std::byte> values,
                                                        const ChannelLayout& layout,

@@ -77,12 +77,17 @@ absl::StatusOr<OptimizedGraph> InspectOptimizedGraph(const Model& model, int thr
     return Error(ERROR_REASON_RUNTIME_FAILED, "the runtime did not write its optimized graph");
   }
   std::map<std::string, int> counts;
+  OptimizedGraph result;
   ForEachGraph(std::as_const(optimized), [&](const onnx::GraphProto& graph, int) {
     for (const auto& node : graph.node()) {
-      ++counts[node.domain().empty() ? node.op_type() : node.domain() + ":" + node.op_type()];
+      const std::string type =
+          node.domain().empty() ? node.op_type() : node.domain() + ":" + node.op_type();
+      ++counts[type];
+      if (!node.name().empty()) result.nodes[node.name()] = type;
     }
   });
-  return OptimizedGraph{.operators = {counts.begin(), counts.end()}};
+  result.operators = {counts.begin(), counts.end()};
+  return result;
 }
 
 absl::StatusOr<std::vector<NodeTime>> ProfileModel(const Model& model, const TensorMap& inputs,

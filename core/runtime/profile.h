@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "core/base/scratch.h"
 #include "core/runtime/session.h"
 
@@ -13,6 +14,8 @@ namespace modelpress {
 // Nodes of the runtime's own optimized graph by operator type ("domain:Type" outside the default domain), sorted.
 struct OptimizedGraph {
   std::vector<std::pair<std::string, int>> operators;
+  // Operator type by node name, for nodes that have one. Fused nodes keep the name of their main node.
+  absl::flat_hash_map<std::string, std::string> nodes;
 };
 
 // Lets the runtime optimize the model as it would to run it fast, and counts. Files go to scratch for the time of the

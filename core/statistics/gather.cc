@@ -75,6 +75,13 @@ const ValueStatistics* Statistics::FindRequest(const StatisticRequest& request) 
   return nullptr;
 }
 
+void Statistics::ForEach(
+    const std::function<void(const ValueKey&, const ValueStatistics&)>& visit) const {
+  for (const auto& [key, list] : entries_) {
+    if (!list.empty()) visit(key, list.front()->statistics);
+  }
+}
+
 // One call of GatherStatistics.
 class Gathering {
  public:

@@ -1,0 +1,48 @@
+// Taking the mean error of quantized layers out of their biases.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/base/job_context.h"
+#include "core/data/samples.h"
+#include "core/model/model.h"
+
+namespace modelpress {
+
+// One layer's correction.
+struct BiasCorrection {
+  std::string node;
+  uint64_t channels = 0;
+  // Channels whose correction lowers the error on the held-back samples; the others keep their bias.
+  uint64_t kept = 0;
+  // What is added to each channel's bias; 0 where it was not kept.
+  std::vector<float> shift;
+};
+
+// Fast bias correction (M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
+// Correction", ICCV 2019, with data as in NNCF): each Conv and Gemm of `quantized` that reads codes
+// is run on the float inputs of `reference`, quantized on its own grid, beside the float layer;
+//
+//   shift[c] = mean over samples and positions of (y_float - y_quantized)[c]
+//
+// so that no layer sees the errors of those before it (corrections on such errors diverge). Means
+// over feeds whose number is 4 modulo 5 are held back: as shifting by s changes a channel's mean
+// squared error by (m - s)^2 - m^2, m its mean error there, the correction is kept where |m - s| <
+// |m|. With fewer than 5 feeds nothing can be held back, and nothing is corrected.
+//
+// Layers are found by node name in both; `reference` is the float model that `quantized` was made
+// from. One forward with each layer computed three times over. Errors: those of GatherStatistics.
+absl::StatusOr<std::vector<BiasCorrection>> MeasureBiasCorrections(Model& quantized,
+                                                                   const Model& reference,
+                                                                   const Samples& samples,
+                                                                   const JobContext& context);
+
+// Adds the shifts to biases of float layers of `model`, by node name (new biases where there were
+// none).
+absl::Status ShiftBiases(Model& model, const std::vector<BiasCorrection>& corrections,
+                         WeightArena& arena);
+
+}  // namespace modelpress
