@@ -12,11 +12,18 @@ namespace {
 struct QuantizedOperand {
   std::string_view op;
   int weight, scale, zero_point;
+  std::string_view axis = "axis";
 };
 constexpr QuantizedOperand kQuantizedOperands[] = {
-    {"DequantizeLinear", 0, 1, 2}, {"QLinearConv", 3, 4, 5},  {"QLinearMatMul", 0, 1, 2},
-    {"QLinearMatMul", 3, 4, 5},    {"ConvInteger", 1, -1, 3}, {"MatMulInteger", 1, -1, 3},
+    {"DequantizeLinear", 0, 1, 2},
+    {"QLinearConv", 3, 4, 5},
+    {"QLinearMatMul", 0, 1, 2},
+    {"QLinearMatMul", 3, 4, 5},
+    {"ConvInteger", 1, -1, 3},
+    {"MatMulInteger", 1, -1, 3},
     {"MatMulInteger", 0, -1, 2},
+    {"MatMulNBits", 1, 2, 3},
+    {"GatherBlockQuantized", 0, 2, 3, "quantize_axis"},
 };
 
 constexpr int64_t kUnknownAxis = std::numeric_limits<int64_t>::max();
@@ -87,8 +94,13 @@ QuantizedWeights FindQuantizedWeights(const GraphIndex& index, onnx::ModelProto&
         const onnx::TensorProto* zero_point =
             ConstantBehind(index, graph, node, operand.zero_point, &ignored);
         // Axes of a weight that was rearranged on the way are not those of the operator.
-        found.weights[weight] = {zero_point, direct ? IntAttribute(node, "axis", 1) : kUnknownAxis,
+        found.weights[weight] = {zero_point,
+                                 direct ? IntAttribute(node, operand.axis, 1) : kUnknownAxis,
                                  IntAttribute(node, "block_size", 0)};
+        if (operand.op == "MatMulNBits" && IntAttribute(node, "bits", 4) == 4) {
+          found.weights[weight].packed_rows = IntAttribute(node, "K", 0);
+          found.weights[weight].packed_columns = IntAttribute(node, "N", 0);
+        }
         found.scales_and_zero_points.insert(zero_point);
         found.scales_and_zero_points.insert(
             ConstantBehind(index, graph, node, operand.scale, &ignored));

@@ -58,7 +58,9 @@ absl::StatusOr<PassReport> RunCoding(const Pass& pass, Model& model, const PassS
     coded.push_back(std::move(next));
   }
   MP_RETURN_IF_ERROR(RequireChange(step, report));
-  MP_RETURN_IF_ERROR(ReplaceByCodes(model, *context.arena, std::move(coded)));
+  GraphAdditions additions(model, *context.arena);
+  MP_RETURN_IF_ERROR(ReplaceByCodes(coded, additions));
+  MP_RETURN_IF_ERROR(additions.Finish());
   RemoveDead(model.mutable_proto());
   report.set_weight_bytes_after(WeightBytes(model));
   return report;

@@ -15,12 +15,18 @@ DataType CodeDataType(const AffineRule& rule) {
   return rule.type == CodeType::kInt8 ? DataType::kInt8 : DataType::kUint8;
 }
 
+bool GathersRows(const CodedWeight& coded, const Use& use) {
+  const onnx::NodeProto& node = *use.node;
+  return node.op_type() == "Gather" && IsDefaultDomain(node.domain()) && use.input == 0 &&
+         coded.axis == size_t{0} && IntAttribute(node, "axis", 0) == 0;
+}
+
+// Rewrites the readers of weights, one after the other.
 class Rewriter {
  public:
-  Rewriter(Model& model, WeightArena& arena)
-      : model_(model), arena_(arena), names_(model.proto()) {}
+  explicit Rewriter(GraphAdditions& graph) : graph_(graph), names_(graph.names()) {}
 
-  absl::Status Rewrite(CodedWeight& coded) {
+  absl::Status Rewrite(const CodedWeight& coded) {
     const CandidateWeight& weight = coded.weight;
     codes_name_ = names_.Make(weight.name + "_quantized");
     has_zero_points_ = coded.rule.type == CodeType::kUint8 ||
@@ -40,89 +46,31 @@ class Rewriter {
       MP_RETURN_IF_ERROR(weight.is_moved ? DecodeBeforeMoves(coded) : Dequantize(coded));
     }
     if (!gathers.empty()) MP_RETURN_IF_ERROR(DequantizeRows(coded, gathers));
-
-    onnx::TensorProto* tensor = weight.tensor;
-    if (weight.constant != nullptr) {
-      // As an initializer it is one kind of weight less for everyone after us.
-      tensor = weight.graph->add_initializer();
-      constants_.insert(weight.constant->output(0));
-      weight.constant->clear_attribute();  // recognised below: a Constant without a value
-    }
-    tensor->set_name(codes_name_);
-    if (coded.codes.length > kInlineBytes) {
-      return model_.SetWeight(tensor, CodeDataType(coded.rule), coded.dims, coded.codes);
-    }
-    return model_.SetInline(tensor, CodeDataType(coded.rule), coded.dims, coded.codes.bytes());
-  }
-
-  absl::Status Finish() {
-    for (auto& [graph, nodes] : added_) {
-      for (onnx::NodeProto& node : nodes) *graph->add_node() = std::move(node);
-    }
-    ForEachGraph(model_.mutable_proto(), [&](onnx::GraphProto& graph, int) {
-      auto& nodes = *graph.mutable_node();
-      nodes.erase(std::remove_if(nodes.begin(), nodes.end(),
-                                 [&](const onnx::NodeProto& node) {
-                                   return IsConstantNode(node) && node.attribute_size() == 0 &&
-                                          constants_.contains(node.output(0));
-                                 }),
-                  nodes.end());
-    });
-    return SortTopologically(model_.mutable_proto());
+    return graph_.ReplaceTensor(weight, codes_name_, CodeDataType(coded.rule), coded.dims,
+                                coded.codes);
   }
 
  private:
-  static bool GathersRows(const CodedWeight& coded, const Use& use) {
-    const onnx::NodeProto& node = *use.node;
-    return node.op_type() == "Gather" && IsDefaultDomain(node.domain()) && use.input == 0 &&
-           coded.axis == size_t{0} && IntAttribute(node, "axis", 0) == 0;
-  }
-
   onnx::NodeProto& AddNode(onnx::GraphProto* graph, std::string_view op,
                            std::initializer_list<std::string_view> inputs,
                            std::string_view output) {
-    auto place = std::ranges::find(added_, graph, [](const auto& entry) { return entry.first; });
-    if (place == added_.end()) place = added_.insert(added_.end(), {graph, {}});
-    onnx::NodeProto& node = place->second.emplace_back();
-    node.set_op_type(std::string(op));
-    for (const std::string_view input : inputs) node.add_input(std::string(input));
-    node.add_output(std::string(output));
-    node.set_name(names_.Make(std::string(output) + "_" + std::string(op)));
-    return node;
+    return graph_.AddNode(graph, op, inputs, output);
   }
 
   void AddCast(onnx::GraphProto* graph, std::string_view from, std::string_view to, DataType type) {
-    onnx::AttributeProto& attribute = *AddNode(graph, "Cast", {from}, to).add_attribute();
-    attribute.set_name("to");
-    attribute.set_type(onnx::AttributeProto::INT);
-    attribute.set_i(static_cast<int64_t>(type));
+    SetAttribute(AddNode(graph, "Cast", {from}, to), "to", static_cast<int64_t>(type));
   }
 
-  // The name under which float32 values have to be made so that `name` gets them in the weight's
-  // own type.
   std::string FloatsOf(const CodedWeight& coded, onnx::GraphProto* graph, const std::string& name) {
-    const DataType type = Type(*coded.weight.tensor);
-    if (type == DataType::kFloat) return name;
-    std::string floats = names_.Make(name + "_float");
-    AddCast(graph, floats, name, type);
-    return floats;
+    return graph_.FloatsOf(Type(*coded.weight.tensor), graph, name);
   }
 
   // The scales as floats or the zero points as codes, in the weight's graph.
   absl::StatusOr<std::string> AddConstant(const CodedWeight& coded, std::string_view suffix,
                                           DataType type, std::span<const int64_t> dims,
                                           std::span<const std::byte> bytes) {
-    onnx::TensorProto* tensor = coded.weight.graph->add_initializer();
-    std::string name = names_.Make(coded.weight.name + std::string(suffix));
-    tensor->set_name(name);
-    if (bytes.size() <= kInlineBytes) {
-      MP_RETURN_IF_ERROR(model_.SetInline(tensor, type, dims, bytes));
-      return name;
-    }
-    MP_ASSIGN_OR_RETURN(WeightArena::Room room, arena_.Allocate(bytes.size()));
-    std::ranges::copy(bytes, room.bytes.begin());
-    MP_RETURN_IF_ERROR(model_.SetWeight(tensor, type, dims, std::move(room.weight)));
-    return name;
+    return graph_.AddConstant(coded.weight.graph, coded.weight.name + std::string(suffix), type,
+                              dims, bytes);
   }
 
   static std::vector<float> Scales(const CodedWeight& coded) {
@@ -152,10 +100,7 @@ class Rewriter {
       node.add_input(std::move(zero_point));
     }
     if (coded.axis.has_value() && *coded.axis != 1) {
-      onnx::AttributeProto& axis = *node.add_attribute();
-      axis.set_name("axis");
-      axis.set_type(onnx::AttributeProto::INT);
-      axis.set_i(static_cast<int64_t>(*coded.axis));
+      SetAttribute(node, "axis", static_cast<int64_t>(*coded.axis));
     }
     return absl::OkStatus();
   }
@@ -228,13 +173,10 @@ class Rewriter {
     return absl::OkStatus();
   }
 
-  Model& model_;
-  WeightArena& arena_;
-  UniqueNames names_;
+  GraphAdditions& graph_;
+  UniqueNames& names_;
   std::string codes_name_;
   bool has_zero_points_ = false;
-  std::vector<std::pair<onnx::GraphProto*, std::vector<onnx::NodeProto>>> added_;
-  absl::flat_hash_set<std::string> constants_;
 };
 
 }  // namespace
@@ -254,10 +196,10 @@ std::optional<v1::Skip> ChooseLayout(bool per_channel, CodedWeight* coded) {
   return std::nullopt;
 }
 
-absl::Status ReplaceByCodes(Model& model, WeightArena& arena, std::vector<CodedWeight> weights) {
-  Rewriter rewriter(model, arena);
-  for (CodedWeight& weight : weights) MP_RETURN_IF_ERROR(rewriter.Rewrite(weight));
-  return rewriter.Finish();
+absl::Status ReplaceByCodes(const std::vector<CodedWeight>& weights, GraphAdditions& graph) {
+  Rewriter rewriter(graph);
+  for (const CodedWeight& weight : weights) MP_RETURN_IF_ERROR(rewriter.Rewrite(weight));
+  return absl::OkStatus();
 }
 
 absl::Status PrepareOpset(Model& model, bool* per_channel,
