@@ -35,6 +35,16 @@ std::string_view SkipReasonName(SkipReason reason) {
       return "no_producer";
     case SkipReason::kSharedProducer:
       return "shared_producer";
+    case SkipReason::kOtherReaders:
+      return "other_readers";
+    case SkipReason::kSlower:
+      return "slower";
+    case SkipReason::kNothingGained:
+      return "nothing_gained";
+    case SkipReason::kOutOfRange:
+      return "out_of_range";
+    case SkipReason::kLossTooLarge:
+      return "loss_too_large";
   }
   return "unknown";
 }

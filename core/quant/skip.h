@@ -23,6 +23,11 @@ enum class SkipReason {
   kConstantTensor,      // all values equal (or all zero): nothing to gain
   kNoProducer,  // the pattern's other half is missing (BatchNormalization without Conv before it)
   kSharedProducer,  // the value between the two nodes has other readers
+  kOtherReaders,    // the weight is read in another way too, so that its floats would have to stay
+  kSlower,          // the runtime has a kernel, but it is slower than the float one
+  kNothingGained,   // the simple way is as good
+  kOutOfRange,      // a value on calibration samples is too large for the new type
+  kLossTooLarge,    // measured on calibration samples, it costs more than the limits allow
 };
 std::string_view SkipReasonName(SkipReason reason);
 v1::Skip MakeSkip(SkipReason reason, std::string_view tensor, std::string_view node,

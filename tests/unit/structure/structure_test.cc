@@ -65,7 +65,7 @@ TEST(StructureTest, ArrowsInCorePointOneWay) {
       {"runtime", {"base", "model"}},
       {"data", {"base", "model", "runtime"}},
       {"statistics", {"base", "model", "quant", "runtime", "data"}},
-      {"measure", {"base", "model", "formats", "quant", "runtime", "data"}},
+      {"measure", {"base", "model", "formats", "quant", "runtime", "data", "statistics"}},
       {"passes",
        {"base", "model", "formats", "quant", "runtime", "data", "statistics", "measure"}},
       {"gate", {"base", "model", "formats", "quant", "runtime", "data", "measure", "passes"}},

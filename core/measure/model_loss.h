@@ -1,0 +1,58 @@
+// What a change does to a model's outputs, measured on calibration samples: how passes choose what
+// to leave alone.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/base/job_context.h"
+#include "core/data/samples.h"
+#include "core/measure/task_metrics.h"
+#include "core/model/model.h"
+
+namespace modelpress {
+
+// Against the reference, over all samples.
+struct ModelLoss {
+  // Of the output that lost most, dB (see comparison.h).
+  double sqnr_db = 0;
+  // Share of positions with the same top-1 class; absent without labels that say where the classes
+  // are.
+  std::optional<double> agreement;
+};
+
+// Runs a reference once and any number of candidates after it, one sample at a time, and compares.
+// The reference's outputs lie in scratch, not on the heap.
+class LossMeter {
+ public:
+  // On the caller's calibration split (else train, unlabeled, or the whole set), else on synthetic
+  // samples; at most `max_samples`, evenly spread over the split. Errors: those of Session and of
+  // the data; with synthetic samples also where the model does not run on them.
+  static absl::StatusOr<std::unique_ptr<LossMeter>> Make(const Model& reference,
+                                                         const DataSet* data, uint64_t max_samples,
+                                                         uint64_t seed, WeightArena& arena,
+                                                         const JobContext& context);
+
+  // Loads and runs `candidate`, which takes the same inputs. Errors: those of Session, and
+  // ARTIFACT_REJECTED where outputs have other shapes.
+  absl::StatusOr<ModelLoss> Measure(const Model& candidate) const;
+
+  uint64_t samples() const { return chosen_.size(); }
+  bool synthetic() const { return samples_->synthetic(); }
+  // "64 samples of calib split of the caller's data".
+  std::string description() const;
+
+ private:
+  LossMeter(std::unique_ptr<Samples> samples, const JobContext& context)
+      : samples_(std::move(samples)), context_(context) {}
+
+  std::unique_ptr<Samples> samples_;
+  const JobContext& context_;
+  std::vector<uint64_t> chosen_;  // feeds
+  std::vector<TensorMap> outputs_;
+  TaskSettings settings_;
+};
+
+}  // namespace modelpress
