@@ -249,14 +249,8 @@ absl::Status ShiftBiases(Model& model, const std::vector<BiasCorrection>& correc
         had_bias ? names.Make(next.node->input(2) + "_corrected") : names.Make(next.node->output(0) + "_bias");
     tensor->set_name(name);
     const std::vector<int64_t> dims = {static_cast<int64_t>(next.bias.size())};
-    const auto bytes = std::as_bytes(std::span(next.bias));
-    if (bytes.size() <= kInlineBytes) {
-      MP_RETURN_IF_ERROR(model.SetInline(tensor, DataType::kFloat, dims, bytes));
-    } else {
-      MP_ASSIGN_OR_RETURN(WeightArena::Room room, arena.Allocate(bytes.size()));
-      std::ranges::copy(bytes, room.bytes.begin());
-      MP_RETURN_IF_ERROR(model.SetWeight(tensor, DataType::kFloat, dims, std::move(room.weight)));
-    }
+    MP_RETURN_IF_ERROR(model.SetBytes(tensor, DataType::kFloat, dims,
+                                      std::as_bytes(std::span(next.bias)), arena));
     while (next.node->input_size() < 3) next.node->add_input("");
     next.node->set_input(2, name);
   }

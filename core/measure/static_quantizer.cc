@@ -306,15 +306,6 @@ absl::StatusOr<Model> StaticQuantizer::Build(const std::vector<bool>& active) co
   return model;
 }
 
-double StaticQuantizer::MacShare(const std::vector<bool>& active) const {
-  double all = 0, integer = 0;
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    all += layers_[i].macs;
-    if (active[i]) integer += layers_[i].macs;
-  }
-  return all > 0 ? integer / all : 0;
-}
-
 std::vector<bool> StaticQuantizer::AllUsable() const {
   std::vector<bool> usable;
   for (const StaticLayer& entry : layers_) usable.push_back(entry.problem.empty());

@@ -70,8 +70,6 @@ class StaticQuantizer {
   absl::StatusOr<Model> Build(const std::vector<bool>& active) const;
 
   const std::vector<StaticLayer>& layers() const { return layers_; }
-  // The share of multiply-accumulates of the layers that are active.
-  double MacShare(const std::vector<bool>& active) const;
   std::vector<bool> AllUsable() const;
 
  private:

@@ -93,6 +93,21 @@ absl::Status Model::SetWeight(onnx::TensorProto* tensor, DataType type,
   return absl::OkStatus();
 }
 
+absl::Status Model::SetBytes(onnx::TensorProto* tensor, DataType type,
+                             std::span<const int64_t> dims, WeightRef bytes) {
+  if (bytes.length > kInlineBytes) return SetWeight(tensor, type, dims, std::move(bytes));
+  return SetInline(tensor, type, dims, bytes.bytes());
+}
+
+absl::Status Model::SetBytes(onnx::TensorProto* tensor, DataType type,
+                             std::span<const int64_t> dims, std::span<const std::byte> bytes,
+                             WeightArena& arena) {
+  if (bytes.size() <= kInlineBytes) return SetInline(tensor, type, dims, bytes);
+  MP_ASSIGN_OR_RETURN(WeightArena::Room room, arena.Allocate(bytes.size()));
+  std::ranges::copy(bytes, room.bytes.begin());
+  return SetWeight(tensor, type, dims, std::move(room.weight));
+}
+
 int64_t Model::opset() const {
   for (const onnx::OperatorSetIdProto& import : proto_.opset_import()) {
     if (import.domain().empty() || import.domain() == "ai.onnx") return import.version();

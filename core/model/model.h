@@ -40,6 +40,8 @@ struct WeightRef {
   std::span<const std::byte> bytes() const { return file->bytes().subspan(offset, length); }
 };
 
+class WeightArena;
+
 class Model {
  public:
   Model() = default;
@@ -63,6 +65,11 @@ class Model {
   absl::Status SetInline(onnx::TensorProto* tensor, DataType type, std::span<const int64_t> dims,
                          std::span<const std::byte> bytes) const;
   absl::Status SetWeight(onnx::TensorProto* tensor, DataType type, std::span<const int64_t> dims, WeightRef weight);
+  // Whichever of the two the size asks for: inline up to kInlineBytes. Bytes that are in a file already are referred to;
+  // others are copied into `arena`.
+  absl::Status SetBytes(onnx::TensorProto* tensor, DataType type, std::span<const int64_t> dims, WeightRef bytes);
+  absl::Status SetBytes(onnx::TensorProto* tensor, DataType type, std::span<const int64_t> dims,
+                        std::span<const std::byte> bytes, WeightArena& arena);
 
   // Version of the default domain; 0 if not imported.
   int64_t opset() const;

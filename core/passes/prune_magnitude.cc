@@ -138,12 +138,7 @@ absl::StatusOr<PassReport> PruneMagnitudePass::Run(Model& model, const PassStep&
       continue;
     }
     const std::vector<int64_t> dims(weight.tensor->dims().begin(), weight.tensor->dims().end());
-    if (room.bytes.size() > kInlineBytes) {
-      MP_RETURN_IF_ERROR(
-          model.SetWeight(weight.tensor, values[i].type, dims, std::move(room.weight)));
-    } else {
-      MP_RETURN_IF_ERROR(model.SetInline(weight.tensor, values[i].type, dims, room.bytes));
-    }
+    MP_RETURN_IF_ERROR(model.SetBytes(weight.tensor, values[i].type, dims, std::move(room.weight)));
     Change& change = *report.add_changes();
     change.set_tensor(weight.name);
     change.set_node(std::string(weight.reader()));

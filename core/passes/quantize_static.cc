@@ -27,11 +27,11 @@
 #include "core/base/status.h"
 #include "core/measure/bias_correction.h"
 #include "core/measure/model_loss.h"
+#include "core/measure/static_options.h"
 #include "core/measure/static_quantizer.h"
-#include "core/passes/pass.h"
+#include "core/passes/coding_pass.h"
 #include "core/quant/affine_folding.h"
 #include "core/quant/batch_norm_folding.h"
-#include "core/quant/code_weight.h"
 #include "core/quant/function_inlining.h"
 #include "core/quant/weight_selection.h"
 #include "core/runtime/profile.h"
@@ -40,7 +40,7 @@
 namespace modelpress {
 namespace {
 
-constexpr double kDefaultAgreement = 0.98, kDefaultSqnrDb = 20, kDefaultPercentile = 99.999;
+constexpr double kDefaultAgreement = 0.98, kDefaultSqnrDb = 20;
 constexpr uint64_t kDefaultCalibration = 512, kSyntheticSamples = 16;
 // Samples on which candidates are judged, and on which each layer is measured alone.
 constexpr uint64_t kJudged = 64, kJudgedAlone = 8;
@@ -51,19 +51,6 @@ bool IsOneOf(const google::protobuf::RepeatedPtrField<std::string>& globs, const
   return std::ranges::any_of(globs, [&](const std::string& glob) {
     return GlobMatches(glob, layer.node) || GlobMatches(glob, layer.key.value);
   });
-}
-
-RangeRule RuleOf(QuantizeStatic::Range range, double percentile) {
-  switch (range) {
-    case QuantizeStatic::RANGE_PERCENTILE:
-      return {.method = RangeMethod::kPercentile, .percentile = percentile};
-    case QuantizeStatic::RANGE_ENTROPY:
-      return {.method = RangeMethod::kEntropy};
-    case QuantizeStatic::RANGE_MSE:
-      return {.method = RangeMethod::kMse};
-    default:
-      return {.method = RangeMethod::kMinMax};
-  }
 }
 
 std::string NameOf(const RangeRule& rule) {
@@ -80,70 +67,16 @@ std::string NameOf(const RangeRule& rule) {
   return "";
 }
 
-StaticQuantization QuantizationOf(const QuantizeStatic& options) {
-  StaticQuantization result;
-  ActivationRule& activations = result.rewrite.activations;
-  switch (options.target()) {
-    case QuantizeStatic::TARGET_CPU_AVX2:
-      result.weights.reduced = true;
-      break;
-    case QuantizeStatic::TARGET_ARM64:
-      activations.type = DataType::kInt8;
-      break;
-    case QuantizeStatic::TARGET_TENSORRT:
-      activations = {.type = DataType::kInt8, .symmetric = true};
-      result.rewrite.integer_bias = false;
-      result.rewrite.quantize_outputs = false;
-      result.rewrite.pair_for_each_reader = true;
-      break;
-    default:
-      break;
-  }
-  switch (options.activation_type()) {
-    case QuantizeStatic::TYPE_INT8:
-      activations.type = DataType::kInt8;
-      break;
-    case QuantizeStatic::TYPE_UINT8:
-      activations.type = DataType::kUint8;
-      break;
-    case QuantizeStatic::TYPE_INT16:
-      activations.type = DataType::kInt16;
-      break;
-    case QuantizeStatic::TYPE_UINT16:
-      activations.type = DataType::kUint16;
-      break;
-    default:
-      break;
-  }
-  if (options.has_symmetric_activations()) activations.symmetric = options.symmetric_activations();
-  if (options.weight_type() == QuantizeStatic::TYPE_UINT8) {
-    result.weights.type = CodeType::kUint8;
-    result.weights.symmetric = false;
-  }
-  if (options.has_reduce_range()) result.weights.reduced = options.reduce_range();
-  result.per_channel = options.granularity() != QuantizeWeights::GRANULARITY_PER_TENSOR;
-  for (const QuantizeStatic::RangeRule& rule : options.ranges()) {
-    RangeException exception;
-    exception.match.assign(rule.match().begin(), rule.match().end());
-    if (rule.has_min()) {
-      exception.range = {static_cast<float>(rule.min()), static_cast<float>(rule.max()), true};
-    } else {
-      exception.rule = RuleOf(rule.range(), rule.has_percentile() ? rule.percentile()
-                                                                  : kDefaultPercentile);
-    }
-    result.exceptions.push_back(std::move(exception));
-  }
-  return result;
-}
-
-bool Is16Bit(QuantizeStatic::Type type) {
-  return type == QuantizeStatic::TYPE_INT16 || type == QuantizeStatic::TYPE_UINT16;
-}
-
 std::string Describe(const ModelLoss& loss) {
   std::string text = FormatString("{:.1f} dB", loss.sqnr_db);
   if (loss.agreement.has_value()) text += FormatString(", agreement {:.4f}", *loss.agreement);
   return text;
+}
+
+// Less noise, and no more changed decisions: classes are what users look at, and noise alone does not tell of them.
+bool IsBetter(const ModelLoss& candidate, const ModelLoss& best) {
+  return candidate.sqnr_db > best.sqnr_db &&
+         candidate.agreement.value_or(1) >= best.agreement.value_or(0);
 }
 
 // One run of the pass.
@@ -231,20 +164,6 @@ class Quantization {
     return false;
   }
 
-  std::vector<RangeRule> Rules() const {
-    const double percentile =
-        options_.has_percentile() ? options_.percentile() : kDefaultPercentile;
-    if (options_.range() != QuantizeStatic::RANGE_UNSPECIFIED) {
-      return {RuleOf(options_.range(), percentile)};
-    }
-    // Nothing to compare them by.
-    if (options_.limits().off()) return {RuleOf(QuantizeStatic::RANGE_MINMAX, percentile)};
-    return {RuleOf(QuantizeStatic::RANGE_MINMAX, percentile),
-            RuleOf(QuantizeStatic::RANGE_PERCENTILE, percentile),
-            RuleOf(QuantizeStatic::RANGE_MSE, percentile),
-            RuleOf(QuantizeStatic::RANGE_ENTROPY, percentile)};
-  }
-
   absl::Status Calibrate() {
     const uint64_t count =
         options_.max_samples() > 0 ? options_.max_samples() : kDefaultCalibration;
@@ -275,13 +194,18 @@ class Quantization {
   absl::StatusOr<ModelLoss> Measure(const LossMeter& meter, const std::vector<bool>& active) {
     MP_ASSIGN_OR_RETURN(const Model candidate, quantizer_->Build(active));
     auto loss = meter.Measure(candidate);
-    if (loss.ok() || ReasonOf(loss.status()) == ERROR_REASON_JOB_CANCELLED) return loss;
+    if (loss.ok()) return loss;
+    const ErrorReason reason = ReasonOf(loss.status());
+    if (reason != ERROR_REASON_OP_UNSUPPORTED && reason != ERROR_REASON_MODEL_MALFORMED &&
+        reason != ERROR_REASON_RUNTIME_FAILED) {
+      return loss;
+    }
     failure_ = std::string(loss.status().message());
     return ModelLoss{.sqnr_db = -std::numeric_limits<double>::infinity(), .agreement = 0.0};
   }
 
   absl::Status ChooseRanges() {
-    const std::vector<RangeRule> rules = Rules();
+    const std::vector<RangeRule> rules = RangeRulesOf(options_);
     if (options_.limits().off() && rules.size() == 1) {
       loss_ = {.sqnr_db = std::numeric_limits<double>::infinity()};
       rule_ = rules[0];
@@ -296,7 +220,7 @@ class Quantization {
       MP_RETURN_IF_ERROR(quantizer_->UseRanges(rules[i]));
       MP_ASSIGN_OR_RETURN(const ModelLoss loss, Measure(*meter_, active_));
       tried += FormatString("{}{} {}", i > 0 ? "; " : "", NameOf(rules[i]), Describe(loss));
-      if (!best.has_value() || loss.sqnr_db > loss_.sqnr_db) {
+      if (!best.has_value() || IsBetter(loss, loss_)) {
         best = i;
         loss_ = loss;
       }
@@ -327,7 +251,7 @@ class Quantization {
     MP_RETURN_IF_ERROR(ShiftBiases(model_, corrections, *context_.arena));
     MP_RETURN_IF_ERROR(quantizer_->UseRanges(rule_));
     MP_ASSIGN_OR_RETURN(const ModelLoss loss, Measure(*meter_, active_));
-    const bool better = loss.sqnr_db > loss_.sqnr_db;
+    const bool better = IsBetter(loss, loss_);
     report_.add_notes(FormatString(
         "bias correction {}: {} of {} channels lower the error on held-back samples; {} with it, {} "
         "without",
@@ -397,6 +321,9 @@ class Quantization {
   }
 
   absl::Status ReportLayers() {
+    if (!failure_.empty()) {
+      report_.add_notes(FormatString("a candidate was passed over, since it did not run: {}", failure_));
+    }
     MP_ASSIGN_OR_RETURN(const OptimizedGraph optimized,
                         InspectOptimizedGraph(model_, static_cast<int>(context_.job->pool->threads()),
                                               *context_.job->scratch));
@@ -496,57 +423,26 @@ absl::Status Quantization::CodeOtherWeights() {
     selection.add_op_types(op);
   }
   *selection.mutable_exclude() = options_.exclude();
-  bool per_channel = quantization_.per_channel;
-  {
-    const GraphIndex index(model_.mutable_proto());
-    MP_ASSIGN_OR_RETURN(const SelectedWeights found, SelectWeights(model_, index, selection));
-    if (!found.weights.empty()) {
-      MP_RETURN_IF_ERROR(PrepareOpset(model_, &per_channel, report_.mutable_notes()));
-    }
+  PassReport others;
+  MP_RETURN_IF_ERROR(CodeWeights(
+      model_, options_.granularity(), selection, AffineRule{}, context_,
+      [&](bool per_channel, WeightProgress& progress, CodedWeight* coded, Change* change) {
+        return EncodeByRounding(model_, context_, per_channel, progress, coded, change);
+      },
+      &others));
+  for (Change& change : *others.mutable_changes()) {
+    change.set_what("only stored in codes: " + change.what());
+    *report_.add_changes() = std::move(change);
   }
-  const GraphIndex index(model_.mutable_proto());
-  MP_ASSIGN_OR_RETURN(SelectedWeights found, SelectWeights(model_, index, selection));
-  std::vector<CodedWeight> coded;
-  for (CandidateWeight& weight : found.weights) {
-    MP_RETURN_IF_ERROR(context_.job->cancellation->Check());
-    CodedWeight next;
-    next.weight = std::move(weight);
-    next.rule = {CodeType::kInt8, true};
-    if (auto skip = ChooseLayout(per_channel, &next); skip.has_value()) {
-      *report_.add_skips() = *std::move(skip);
-      continue;
-    }
-    MP_ASSIGN_OR_RETURN(const FloatValues values,
-                        FloatValues::Read(model_, *next.weight.tensor, *context_.job));
-    MP_ASSIGN_OR_RETURN(WeightArena::Room room, context_.arena->Allocate(next.weight.elements));
-    MP_ASSIGN_OR_RETURN(QuantizedTensor result,
-                        QuantizeTensor(values.bytes(), next.layout, next.rule, kNoDeadZone, room.bytes,
-                                       *context_.job, nullptr));
-    if (!result.finite) {
-      *report_.add_skips() = MakeSkip(SkipReason::kNotFinite, next.weight.name,
-                                      next.weight.reader(), "holds NaN or infinity");
-      continue;
-    }
-    next.parameters = std::move(result.parameters);
-    next.codes = std::move(room.weight);
-    Change& change = *report_.add_changes();
-    change.set_tensor(next.weight.name);
-    change.set_node(std::string(next.weight.reader()));
-    change.set_what("only stored in codes: " + modelpress::Describe(next));
-    if (result.sums.noise > 0) {
-      change.set_sqnr_db(10 * std::log10(result.sums.signal / result.sums.noise));
-    }
-    coded.push_back(std::move(next));
-  }
+  report_.mutable_notes()->MergeFrom(others.notes());
   std::set<std::string> reported;
   for (const Change& change : report_.changes()) reported.insert(change.tensor());
   for (const v1::Skip& skip : report_.skips()) reported.insert(skip.tensor());
-  for (v1::Skip& skip : found.skips) {
+  for (v1::Skip& skip : *others.mutable_skips()) {
+    // Only what was a weight of the caller's model, and once.
     if (!constants_.contains(skip.tensor()) || reported.contains(skip.tensor())) continue;
     *report_.add_skips() = std::move(skip);
   }
-  MP_RETURN_IF_ERROR(ReplaceByCodes(model_, *context_.arena, std::move(coded)));
-  RemoveDead(model_.mutable_proto());
   return absl::OkStatus();
 }
 
@@ -557,7 +453,9 @@ class QuantizeStaticPass final : public Pass {
     return "Conv, MatMul and Gemm in 8-bit integers with ranges from calibration data: smaller and "
            "faster";
   }
-  absl::Status Validate(const PassStep& step) const override;
+  absl::Status Validate(const PassStep& step) const override {
+    return ValidateStaticOptions(step.quantize_static());
+  }
   PassEstimate Estimate(const Model& model, const PassStep&) const override {
     const uint64_t bytes = WeightBytes(model);
     // The runtime holds one sample's activations; statistics take 64 KiB a value.
@@ -575,62 +473,6 @@ class QuantizeStaticPass final : public Pass {
   }
   std::vector<PassExample> examples() const override;
 };
-
-absl::Status Invalid(std::string_view field, std::string_view problem) {
-  const std::string path = FormatString("quantize_static.{}", field);
-  return Error(ERROR_REASON_RECIPE_INVALID, FormatString("{} {}", path, problem))
-      .With("field", path);
-}
-
-absl::Status QuantizeStaticPass::Validate(const PassStep& step) const {
-  const QuantizeStatic& options = step.quantize_static();
-  const auto valid_percentile = [](double p) { return p > 50 && p <= 100; };
-  if (options.has_percentile() && !valid_percentile(options.percentile())) {
-    return Invalid("percentile", "must be above 50 and at most 100");
-  }
-  if (Is16Bit(options.weight_type())) return Invalid("weight_type", "must be int8 or uint8");
-  const bool signed_activations = options.activation_type() == QuantizeStatic::TYPE_INT8 ||
-                                  options.target() == QuantizeStatic::TARGET_ARM64 ||
-                                  options.target() == QuantizeStatic::TARGET_TENSORRT;
-  if (signed_activations && options.weight_type() == QuantizeStatic::TYPE_UINT8) {
-    return Invalid("weight_type", "must be int8 where activations are int8: no kernel takes uint8");
-  }
-  if (options.granularity() != QuantizeWeights::GRANULARITY_UNSPECIFIED &&
-      options.granularity() != QuantizeWeights::GRANULARITY_PER_CHANNEL &&
-      options.granularity() != QuantizeWeights::GRANULARITY_PER_TENSOR) {
-    return Invalid("granularity", "must be per_channel or per_tensor");
-  }
-  for (int i = 0; i < options.ranges_size(); ++i) {
-    const QuantizeStatic::RangeRule& rule = options.ranges(i);
-    const std::string field = FormatString("ranges[{}]", i);
-    if (rule.match().empty()) return Invalid(field + ".match", "is missing");
-    if (rule.has_min() != rule.has_max()) return Invalid(field, "needs both min and max");
-    if (rule.has_min() && !(rule.min() <= 0 && rule.max() >= 0 && rule.max() > rule.min() &&
-                            std::isfinite(rule.max() - rule.min()))) {
-      return Invalid(field, "must have min <= 0 <= max, finite and not both 0");
-    }
-    if (rule.has_percentile() && !valid_percentile(rule.percentile())) {
-      return Invalid(field + ".percentile", "must be above 50 and at most 100");
-    }
-  }
-  const LossLimits& limits = options.limits();
-  if (limits.has_min_agreement() &&
-      !(limits.min_agreement() >= 0 && limits.min_agreement() <= 1)) {
-    return Invalid("limits.min_agreement", "must be 0 to 1");
-  }
-  if (limits.has_min_sqnr_db() && !std::isfinite(limits.min_sqnr_db())) {
-    return Invalid("limits.min_sqnr_db", "must be a finite number");
-  }
-  for (const std::string& type : options.op_types()) {
-    if (type != "Conv" && type != "MatMul" && type != "Gemm") {
-      return Invalid("op_types",
-                     FormatString("has \"{}\"; the runtime has integer kernels of Conv, MatMul and "
-                                 "Gemm (others follow by themselves)",
-                                 type));
-    }
-  }
-  return absl::OkStatus();
-}
 
 std::vector<PassExample> QuantizeStaticPass::examples() const {
   return {

@@ -55,40 +55,13 @@ AffineRule RuleOf(const QuantizeWeights& options) {
           options.scheme() != QuantizeWeights::SCHEME_ASYMMETRIC};
 }
 
-// Codes of one weight; a skip if it cannot have any.
-absl::StatusOr<std::optional<Skip>> Encode(const Model& model, PassContext& context,
-                                           bool per_channel, WeightProgress& progress,
-                                           CodedWeight* coded, Change* change) {
-  const CandidateWeight& weight = coded->weight;
-  if (auto skip = ChooseLayout(per_channel, coded); skip.has_value()) return skip;
-  progress.Start(weight.name);
-  MP_ASSIGN_OR_RETURN(const FloatValues values,
-                      FloatValues::Read(model, *weight.tensor, *context.job));
-  MP_ASSIGN_OR_RETURN(WeightArena::Room room, context.arena->Allocate(weight.elements));
-  MP_ASSIGN_OR_RETURN(QuantizedTensor result,
-                      QuantizeTensor(values.bytes(), coded->layout, coded->rule, kNoDeadZone,
-                                     room.bytes, *context.job, progress.callback()));
-  if (!result.finite) {
-    return MakeSkip(SkipReason::kNotFinite, weight.name, weight.reader(), "holds NaN or infinity");
-  }
-  coded->parameters = std::move(result.parameters);
-  coded->codes = std::move(room.weight);
-  change->set_tensor(weight.name);
-  change->set_node(std::string(weight.reader()));
-  change->set_what(Describe(*coded));
-  if (result.sums.noise > 0) {
-    change->set_sqnr_db(10 * std::log10(result.sums.signal / result.sums.noise));
-  }
-  return std::nullopt;
-}
-
 absl::StatusOr<PassReport> QuantizeWeightsPass::Run(Model& model, const PassStep& step,
                                                     PassContext& context) const {
   const QuantizeWeights& options = step.quantize_weights();
   return RunCoding(
       *this, model, step, options.granularity(), options.weights(), RuleOf(options), context,
       [&](bool per_channel, WeightProgress& progress, CodedWeight* coded, Change* change) {
-        return Encode(model, context, per_channel, progress, coded, change);
+        return EncodeByRounding(model, context, per_channel, progress, coded, change);
       });
 }
 

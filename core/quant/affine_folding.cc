@@ -143,17 +143,11 @@ class Folder {
   absl::StatusOr<std::string> AddTensor(onnx::GraphProto& graph, const std::string& base,
                                         std::span<const int64_t> dims, const Values& values) {
     std::vector<float> floats(values.begin(), values.end());
-    const auto bytes = std::as_bytes(std::span(floats));
     onnx::TensorProto* tensor = graph.add_initializer();
     const std::string name = names_.Make(base + "_folded");
     tensor->set_name(name);
-    if (bytes.size() <= kInlineBytes) {
-      MP_RETURN_IF_ERROR(model_.SetInline(tensor, DataType::kFloat, dims, bytes));
-      return name;
-    }
-    MP_ASSIGN_OR_RETURN(WeightArena::Room room, arena_.Allocate(bytes.size()));
-    std::ranges::copy(bytes, room.bytes.begin());
-    MP_RETURN_IF_ERROR(model_.SetWeight(tensor, DataType::kFloat, dims, std::move(room.weight)));
+    MP_RETURN_IF_ERROR(model_.SetBytes(tensor, DataType::kFloat, dims,
+                                       std::as_bytes(std::span(floats)), arena_));
     return name;
   }
 

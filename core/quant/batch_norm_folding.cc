@@ -231,10 +231,7 @@ class Folder {
       }
       return context_.cancellation->Check();
     }));
-    if (room.bytes.size() <= kInlineBytes) {
-      return model_.SetInline(tensor, DataType::kFloat, dims, room.bytes);
-    }
-    return model_.SetWeight(tensor, DataType::kFloat, dims, std::move(room.weight));
+    return model_.SetBytes(tensor, DataType::kFloat, dims, std::move(room.weight));
   }
 
   absl::StatusOr<std::string> AddBias(onnx::GraphProto& graph, const onnx::NodeProto& producer,
@@ -244,14 +241,8 @@ class Folder {
     onnx::TensorProto* tensor = graph.add_initializer();
     std::string name = names_.Make(producer.input(1) + "_folded_bias");
     tensor->set_name(name);
-    const auto bytes = std::as_bytes(std::span(values));
-    if (bytes.size() <= kInlineBytes) {
-      MP_RETURN_IF_ERROR(model_.SetInline(tensor, DataType::kFloat, dims, bytes));
-      return name;
-    }
-    MP_ASSIGN_OR_RETURN(WeightArena::Room room, arena_.Allocate(bytes.size()));
-    std::ranges::copy(bytes, room.bytes.begin());
-    MP_RETURN_IF_ERROR(model_.SetWeight(tensor, DataType::kFloat, dims, std::move(room.weight)));
+    MP_RETURN_IF_ERROR(model_.SetBytes(tensor, DataType::kFloat, dims,
+                                       std::as_bytes(std::span(values)), arena_));
     return name;
   }
 

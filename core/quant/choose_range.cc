@@ -11,12 +11,14 @@ namespace {
 
 constexpr int kSide = Histogram::kSideBins;
 
-// Number of |x| in [i, i + 1) bin widths.
+// Number of |x| in [i, i + 1) bin widths. Not those that are 0, which every grid holds exactly: behind a Relu they are most
+// of all, and would hide what happens to the others.
 std::vector<double> Magnitudes(const Histogram& histogram) {
   std::vector<double> counts(kSide);
   for (int i = 0; i < kSide; ++i) {
     counts[i] = static_cast<double>(histogram.count(i) + histogram.count(-i - 1));
   }
+  counts[0] -= static_cast<double>(histogram.zeros());
   return counts;
 }
 
@@ -86,7 +88,7 @@ ValueRange Entropy(const Histogram& histogram, const RangeRule& rule) {
   const int levels = one_sided ? rule.steps + 1 : (rule.steps + 1) / 2;
   int used = kSide;
   while (used > 0 && counts[used - 1] == 0) --used;
-  const double total = static_cast<double>(histogram.total());
+  const double total = static_cast<double>(histogram.total() - histogram.zeros());
   // Thresholds that lie closer together differ by less than half a percent.
   constexpr int kStride = 8;
   double outside = 0, best = std::numeric_limits<double>::infinity();

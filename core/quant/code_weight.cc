@@ -5,6 +5,7 @@
 
 #include "core/base/format_string.h"
 #include "core/base/status.h"
+#include "core/quant/graph_additions.h"
 #include "core/quant/opset_conversion.h"
 #include "core/quant/skip.h"
 
@@ -17,12 +18,11 @@ DataType CodeDataType(const AffineRule& rule) {
 
 class Rewriter {
  public:
-  Rewriter(Model& model, WeightArena& arena)
-      : model_(model), arena_(arena), names_(model.proto()) {}
+  Rewriter(Model& model, WeightArena& arena) : additions_(model, arena) {}
 
   absl::Status Rewrite(CodedWeight& coded) {
     const CandidateWeight& weight = coded.weight;
-    codes_name_ = names_.Make(weight.name + "_quantized");
+    codes_name_ = additions_.names().Make(weight.name + "_quantized");
     has_zero_points_ = coded.rule.type == CodeType::kUint8 ||
                        std::ranges::any_of(coded.parameters, [](const AffineParameters& p) {
                          return p.zero_point != 0;
@@ -41,35 +41,11 @@ class Rewriter {
     }
     if (!gathers.empty()) MP_RETURN_IF_ERROR(DequantizeRows(coded, gathers));
 
-    onnx::TensorProto* tensor = weight.tensor;
-    if (weight.constant != nullptr) {
-      // As an initializer it is one kind of weight less for everyone after us.
-      tensor = weight.graph->add_initializer();
-      constants_.insert(weight.constant->output(0));
-      weight.constant->clear_attribute();  // recognised below: a Constant without a value
-    }
-    tensor->set_name(codes_name_);
-    if (coded.codes.length > kInlineBytes) {
-      return model_.SetWeight(tensor, CodeDataType(coded.rule), coded.dims, coded.codes);
-    }
-    return model_.SetInline(tensor, CodeDataType(coded.rule), coded.dims, coded.codes.bytes());
+    return additions_.ReplaceTensor(weight, codes_name_, CodeDataType(coded.rule), coded.dims,
+                                    coded.codes);
   }
 
-  absl::Status Finish() {
-    for (auto& [graph, nodes] : added_) {
-      for (onnx::NodeProto& node : nodes) *graph->add_node() = std::move(node);
-    }
-    ForEachGraph(model_.mutable_proto(), [&](onnx::GraphProto& graph, int) {
-      auto& nodes = *graph.mutable_node();
-      nodes.erase(std::remove_if(nodes.begin(), nodes.end(),
-                                 [&](const onnx::NodeProto& node) {
-                                   return IsConstantNode(node) && node.attribute_size() == 0 &&
-                                          constants_.contains(node.output(0));
-                                 }),
-                  nodes.end());
-    });
-    return SortTopologically(model_.mutable_proto());
-  }
+  absl::Status Finish() { return additions_.Finish(); }
 
  private:
   static bool GathersRows(const CodedWeight& coded, const Use& use) {
@@ -78,24 +54,8 @@ class Rewriter {
            coded.axis == size_t{0} && IntAttribute(node, "axis", 0) == 0;
   }
 
-  onnx::NodeProto& AddNode(onnx::GraphProto* graph, std::string_view op,
-                           std::initializer_list<std::string_view> inputs,
-                           std::string_view output) {
-    auto place = std::ranges::find(added_, graph, [](const auto& entry) { return entry.first; });
-    if (place == added_.end()) place = added_.insert(added_.end(), {graph, {}});
-    onnx::NodeProto& node = place->second.emplace_back();
-    node.set_op_type(std::string(op));
-    for (const std::string_view input : inputs) node.add_input(std::string(input));
-    node.add_output(std::string(output));
-    node.set_name(names_.Make(std::string(output) + "_" + std::string(op)));
-    return node;
-  }
-
   void AddCast(onnx::GraphProto* graph, std::string_view from, std::string_view to, DataType type) {
-    onnx::AttributeProto& attribute = *AddNode(graph, "Cast", {from}, to).add_attribute();
-    attribute.set_name("to");
-    attribute.set_type(onnx::AttributeProto::INT);
-    attribute.set_i(static_cast<int64_t>(type));
+    SetAttribute(additions_.AddNode(graph, "Cast", {from}, to), "to", static_cast<int64_t>(type));
   }
 
   // The name under which float32 values have to be made so that `name` gets them in the weight's
@@ -103,7 +63,7 @@ class Rewriter {
   std::string FloatsOf(const CodedWeight& coded, onnx::GraphProto* graph, const std::string& name) {
     const DataType type = Type(*coded.weight.tensor);
     if (type == DataType::kFloat) return name;
-    std::string floats = names_.Make(name + "_float");
+    std::string floats = additions_.names().Make(name + "_float");
     AddCast(graph, floats, name, type);
     return floats;
   }
@@ -112,17 +72,8 @@ class Rewriter {
   absl::StatusOr<std::string> AddConstant(const CodedWeight& coded, std::string_view suffix,
                                           DataType type, std::span<const int64_t> dims,
                                           std::span<const std::byte> bytes) {
-    onnx::TensorProto* tensor = coded.weight.graph->add_initializer();
-    std::string name = names_.Make(coded.weight.name + std::string(suffix));
-    tensor->set_name(name);
-    if (bytes.size() <= kInlineBytes) {
-      MP_RETURN_IF_ERROR(model_.SetInline(tensor, type, dims, bytes));
-      return name;
-    }
-    MP_ASSIGN_OR_RETURN(WeightArena::Room room, arena_.Allocate(bytes.size()));
-    std::ranges::copy(bytes, room.bytes.begin());
-    MP_RETURN_IF_ERROR(model_.SetWeight(tensor, type, dims, std::move(room.weight)));
-    return name;
+    return additions_.AddConstant(coded.weight.graph, coded.weight.name + std::string(suffix), type,
+                                  dims, bytes);
   }
 
   static std::vector<float> Scales(const CodedWeight& coded) {
@@ -140,7 +91,7 @@ class Rewriter {
         const std::string scale,
         AddConstant(coded, "_scale", DataType::kFloat, dims, std::as_bytes(std::span(scales))));
     const std::string floats = FloatsOf(coded, weight.graph, weight.name);
-    onnx::NodeProto& node = AddNode(weight.graph, "DequantizeLinear", {codes_name_, scale}, floats);
+    onnx::NodeProto& node = additions_.AddNode(weight.graph, "DequantizeLinear", {codes_name_, scale}, floats);
     if (has_zero_points_) {
       std::vector<uint8_t> codes;
       for (const AffineParameters& p : coded.parameters) {
@@ -152,10 +103,7 @@ class Rewriter {
       node.add_input(std::move(zero_point));
     }
     if (coded.axis.has_value() && *coded.axis != 1) {
-      onnx::AttributeProto& axis = *node.add_attribute();
-      axis.set_name("axis");
-      axis.set_type(onnx::AttributeProto::INT);
-      axis.set_i(static_cast<int64_t>(*coded.axis));
+      SetAttribute(node, "axis", static_cast<int64_t>(*coded.axis));
     }
     return absl::OkStatus();
   }
@@ -190,16 +138,16 @@ class Rewriter {
   void Decode(const CodedWeight& coded, onnx::GraphProto* graph, std::string values,
               const Decoding& decoding, const std::string& output) {
     if (!decoding.zero_point.empty()) {
-      const std::string shifted = names_.Make(output + "_shifted");
-      AddNode(graph, "Sub", {values, decoding.zero_point}, shifted);
+      const std::string shifted = additions_.names().Make(output + "_shifted");
+      additions_.AddNode(graph, "Sub", {values, decoding.zero_point}, shifted);
       values = shifted;
     }
-    AddNode(graph, "Mul", {values, decoding.scale}, FloatsOf(coded, graph, output));
+    additions_.AddNode(graph, "Mul", {values, decoding.scale}, FloatsOf(coded, graph, output));
   }
 
   absl::Status DecodeBeforeMoves(const CodedWeight& coded) {
     MP_ASSIGN_OR_RETURN(const Decoding decoding, AddDecoding(coded, "_"));
-    const std::string values = names_.Make(coded.weight.name + "_values");
+    const std::string values = additions_.names().Make(coded.weight.name + "_values");
     AddCast(coded.weight.graph, codes_name_, values, DataType::kFloat);
     Decode(coded, coded.weight.graph, values, decoding, coded.weight.name);
     return absl::OkStatus();
@@ -212,29 +160,25 @@ class Rewriter {
     for (const Use& use : gathers) {
       const std::string output = use.node->output(0);
       const std::string indices = use.node->input(1);
-      const std::string rows = names_.Make(output + "_codes");
+      const std::string rows = additions_.names().Make(output + "_codes");
       use.node->set_input(0, codes_name_);
       use.node->set_output(0, rows);
-      const std::string values = names_.Make(output + "_values");
+      const std::string values = additions_.names().Make(output + "_values");
       AddCast(use.graph, rows, values, DataType::kFloat);
-      Decoding of_rows{names_.Make(output + "_scales"), ""};
-      AddNode(use.graph, "Gather", {table.scale, indices}, of_rows.scale);
+      Decoding of_rows{additions_.names().Make(output + "_scales"), ""};
+      additions_.AddNode(use.graph, "Gather", {table.scale, indices}, of_rows.scale);
       if (has_zero_points_) {
-        of_rows.zero_point = names_.Make(output + "_zero_points");
-        AddNode(use.graph, "Gather", {table.zero_point, indices}, of_rows.zero_point);
+        of_rows.zero_point = additions_.names().Make(output + "_zero_points");
+        additions_.AddNode(use.graph, "Gather", {table.zero_point, indices}, of_rows.zero_point);
       }
       Decode(coded, use.graph, values, of_rows, output);
     }
     return absl::OkStatus();
   }
 
-  Model& model_;
-  WeightArena& arena_;
-  UniqueNames names_;
+  GraphAdditions additions_;
   std::string codes_name_;
   bool has_zero_points_ = false;
-  std::vector<std::pair<onnx::GraphProto*, std::vector<onnx::NodeProto>>> added_;
-  absl::flat_hash_set<std::string> constants_;
 };
 
 }  // namespace

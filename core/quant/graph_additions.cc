@@ -20,12 +20,6 @@ onnx::NodeProto& GraphAdditions::AddNode(onnx::GraphProto* graph, std::string_vi
   return node;
 }
 
-absl::Status GraphAdditions::Set(onnx::TensorProto* tensor, DataType type,
-                                 std::span<const int64_t> dims, const WeightRef& bytes) {
-  if (bytes.length > kInlineBytes) return model_.SetWeight(tensor, type, dims, bytes);
-  return model_.SetInline(tensor, type, dims, bytes.bytes());
-}
-
 absl::StatusOr<std::string> GraphAdditions::AddConstant(onnx::GraphProto* graph,
                                                         std::string_view base, DataType type,
                                                         std::span<const int64_t> dims,
@@ -33,7 +27,7 @@ absl::StatusOr<std::string> GraphAdditions::AddConstant(onnx::GraphProto* graph,
   onnx::TensorProto* tensor = graph->add_initializer();
   std::string name = names_.Make(base);
   tensor->set_name(name);
-  MP_RETURN_IF_ERROR(Set(tensor, type, dims, bytes));
+  MP_RETURN_IF_ERROR(model_.SetBytes(tensor, type, dims, bytes));
   return name;
 }
 
@@ -44,13 +38,7 @@ absl::StatusOr<std::string> GraphAdditions::AddConstant(onnx::GraphProto* graph,
   onnx::TensorProto* tensor = graph->add_initializer();
   std::string name = names_.Make(base);
   tensor->set_name(name);
-  if (bytes.size() <= kInlineBytes) {
-    MP_RETURN_IF_ERROR(model_.SetInline(tensor, type, dims, bytes));
-    return name;
-  }
-  MP_ASSIGN_OR_RETURN(WeightArena::Room room, arena_.Allocate(bytes.size()));
-  std::ranges::copy(bytes, room.bytes.begin());
-  MP_RETURN_IF_ERROR(model_.SetWeight(tensor, type, dims, std::move(room.weight)));
+  MP_RETURN_IF_ERROR(model_.SetBytes(tensor, type, dims, bytes, arena_));
   return name;
 }
 
@@ -65,7 +53,7 @@ absl::Status GraphAdditions::ReplaceTensor(const CandidateWeight& weight, const 
     weight.constant->clear_attribute();  // recognised by Finish: a Constant without a value
   }
   tensor->set_name(name);
-  return Set(tensor, type, dims, codes);
+  return model_.SetBytes(tensor, type, dims, codes);
 }
 
 absl::Status GraphAdditions::Finish() {

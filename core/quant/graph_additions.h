@@ -40,9 +40,6 @@ class GraphAdditions {
   absl::Status Finish();
 
  private:
-  absl::Status Set(onnx::TensorProto* tensor, DataType type, std::span<const int64_t> dims,
-                   const WeightRef& bytes);
-
   Model& model_;
   WeightArena& arena_;
   UniqueNames names_;

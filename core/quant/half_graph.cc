@@ -89,10 +89,7 @@ class Converter {
       whole->sums.Add(part.sums);
     }
     const std::vector<int64_t> dims(tensor->dims().begin(), tensor->dims().end());
-    if (room.bytes.size() <= kInlineBytes) {
-      return model_.SetInline(tensor, DataType::kFloat16, dims, room.bytes);
-    }
-    return model_.SetWeight(tensor, DataType::kFloat16, dims, std::move(room.weight));
+    return model_.SetBytes(tensor, DataType::kFloat16, dims, std::move(room.weight));
   }
 
   std::string AddCast(onnx::GraphProto& graph, const std::string& from, bool to_half,

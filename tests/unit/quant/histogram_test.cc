@@ -175,6 +175,16 @@ TEST(ChooseRangeTest, EntropyDropsAFarOutlierAndKeepsAUniform) {
   EXPECT_GT(ChooseRange(Of(uniform), {.method = RangeMethod::kEntropy}).max, 45);
 }
 
+TEST(ChooseRangeTest, EntropyDoesNotCareHowManyZerosThereAre) {
+  std::vector<float> values = Normal(100000, 0);
+  for (float& value : values) value = std::abs(value);
+  const RangeRule rule = {.method = RangeMethod::kEntropy};
+  const float without = ChooseRange(Of(values), rule).max;
+  EXPECT_GT(without, 2.5);
+  values.resize(400000, 0.0f);  // as behind a Relu
+  EXPECT_EQ(ChooseRange(Of(values), rule).max, without);
+}
+
 TEST(ChooseRangeTest, ClippedShareCountsWhatIsOutside) {
   const std::vector<float> values = Normal(100000, 0);
   const Histogram histogram = Of(values);
