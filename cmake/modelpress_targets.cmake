@@ -89,7 +89,7 @@ function(modelpress_library name)
 endfunction()
 
 # modelpress_tests(NAME DEPS ... [LABELS ...]): test program NAME from every *_test.cc of the current folder, run by
-# ctest as NAME. Tests find their fixtures under MODELPRESS_TEST_DATA (tests/models). With the label tsan it is also built
+# ctest as NAME. Tests find their fixtures by TestDataPath. With the label tsan it is also built
 # and run under the thread sanitizer.
 add_custom_target(tsan_tests)
 function(modelpress_tests name)
