@@ -40,6 +40,8 @@ bool RunJobReactor::NextResponse() {
   }
   if (job_ == nullptr || stage_ == Stage::kStarting || stage_ == Stage::kLingering) return false;
   if (!result_sent_) {
+    // Asked before the events are: a job that ends in between has a result that is still to be sent.
+    const bool terminal = environment_->table->Terminal(job_);
     if (events_.empty()) {
       for (JobEvent& event : environment_->table->EventsAfter(job_, sent_sequence_, kEventsAtOnce)) {
         events_.push_back(std::move(event));
@@ -53,7 +55,7 @@ bool RunJobReactor::NextResponse() {
       return true;
     }
     // A client that has seen the result already goes on with the artifact.
-    if (!environment_->table->Terminal(job_)) return false;
+    if (!terminal) return false;
     result_sent_ = true;
   }
   if (artifact_ == nullptr) {

@@ -143,7 +143,8 @@ TEST_F(RunJobTest, CancelWhileUploadingQueuedAndRunning) {
   uploading.SendBlob(1, model, kPiece);
   for (Stream* stream : {&running, &queued, &uploading}) {
     EXPECT_EQ(stream->ReadResult().status().code(), grpc::StatusCode::CANCELLED);
-    EXPECT_TRUE(stream->Finish().ok());
+    const grpc::Status status = stream->Finish();
+    EXPECT_TRUE(status.ok()) << status.error_code() << " " << status.error_message();
   }
 }
 
