@@ -18,11 +18,19 @@ bool IsControlFlow(const onnx::NodeProto& node) {
 
 // Operators that admit float16 but give nothing that runs: generators have no float16 kernel in
 // ONNX Runtime 1.21 (and no float input that it could cast), scales of quantization keep their
-// precision, sequences hide their element type.
-bool StaysFloat(std::string_view op) {
+// precision, sequences hide their element type, scattering with a reduction has no float16 kernel,
+// and the runtime unfolds MeanVarianceNormalization into operators with float32 constants.
+bool StaysFloat(const onnx::NodeProto& node) {
+  const std::string& op = node.op_type();
+  if (op == "ScatterElements" || op == "ScatterND") {
+    for (const auto& attribute : node.attribute()) {
+      if (attribute.name() == "reduction" && attribute.s() != "none") return true;
+    }
+  }
   return Among(op, {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike",
                     "EyeLike", "Bernoulli", "Multinomial", "QuantizeLinear", "DequantizeLinear",
-                    "DynamicQuantizeLinear", "STFT", "DFT", "MelWeightMatrix"}) ||
+                    "DynamicQuantizeLinear", "STFT", "DFT", "MelWeightMatrix",
+                    "MeanVarianceNormalization"}) ||
          op.find("Sequence") != op.npos || op.find("Optional") != op.npos || op.ends_with("Window");
 }
 
@@ -91,7 +99,7 @@ void HalfPlan::KeepSizeArithmetic() {
 // Control flow always changes, so that its bodies agree with each other.
 bool HalfPlan::MayChange(const onnx::GraphProto& graph, const onnx::NodeProto& node) const {
   if (IsControlFlow(node)) return true;
-  if (!IsDefaultDomain(node.domain()) || StaysFloat(node.op_type()) ||
+  if (!IsDefaultDomain(node.domain()) || StaysFloat(node) ||
       size_arithmetic_.contains(&node) || (keep_float_ && keep_float_(node))) {
     return false;
   }

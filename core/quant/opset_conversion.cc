@@ -117,6 +117,45 @@ std::map<std::string, int> Graphs(const onnx::ModelProto& model) {
   return counts;
 }
 
+bool Contradict(const onnx::TypeProto& a, const onnx::TypeProto& b) {
+  if (a.value_case() != b.value_case()) return true;
+  if (!a.has_tensor_type() || !a.tensor_type().has_shape() || !b.tensor_type().has_shape()) return false;
+  const auto& x = a.tensor_type().shape();
+  const auto& y = b.tensor_type().shape();
+  if (x.dim_size() != y.dim_size()) return true;
+  for (int i = 0; i < x.dim_size(); ++i) {
+    const bool known = x.dim(i).has_dim_value() && y.dim(i).has_dim_value();
+    if (known && x.dim(i).dim_value() != y.dim(i).dim_value()) return true;
+  }
+  return false;
+}
+
+// The name of an input or output with another shape in `b`, whose names are those of `a`; empty if there is none. (The
+// adapter of Scan 8 to 9 drops the batch axis of the model's own inputs.)
+std::string ChangedOutside(const onnx::GraphProto& a, const onnx::GraphProto& b) {
+  for (int i = 0; i < a.input_size(); ++i) {
+    if (Contradict(a.input(i).type(), b.input(i).type())) return a.input(i).name();
+  }
+  for (int i = 0; i < a.output_size(); ++i) {
+    if (Contradict(a.output(i).type(), b.output(i).type())) return a.output(i).name();
+  }
+  return "";
+}
+
+// Going back, libonnx's adapters turn the input `axes` into an attribute, and read it where it was left out too: a read
+// beyond the end (AxesInputToAttribute, libonnx 1.17). Null if there is no such node.
+const onnx::NodeProto* NodeWithoutAxes(const onnx::ModelProto& model) {
+  const onnx::NodeProto* found = nullptr;
+  ForEachGraph(model, [&](const onnx::GraphProto& graph, int) {
+    for (const onnx::NodeProto& node : graph.node()) {
+      const std::string& op = node.op_type();
+      const bool has_axes = op == "Squeeze" || op == "Unsqueeze" || op.starts_with("Reduce");
+      if (has_axes && node.input_size() < 2 && IsDefaultDomain(node.domain())) found = &node;
+    }
+  });
+  return found;
+}
+
 }  // namespace
 
 absl::Status ConvertDefaultDomain(Model& model, int64_t target) {
@@ -129,6 +168,11 @@ absl::Status ConvertDefaultDomain(Model& model, int64_t target) {
   if (model.proto().functions_size() > 0) {
     return Refusal(from, target, "the model has functions of its own, which are not converted")
         .Remedy("export the model without functions");
+  }
+  if (const onnx::NodeProto* node = target < from ? NodeWithoutAxes(model.proto()) : nullptr) {
+    return Refusal(from, target, FormatString("{} without axes cannot be taken back", node->op_type()))
+        .Node(node->name().empty() && node->output_size() > 0 ? node->output(0) : node->name())
+        .Remedy("give the operator its axes, or keep the opset");
   }
   onnx::ModelProto skeleton = model.proto();
   const Detached weights(skeleton);
@@ -145,6 +189,10 @@ absl::Status ConvertDefaultDomain(Model& model, int64_t target) {
   }
   if (OutsideNames(converted.graph()) != names || Graphs(converted) != graphs) {
     return Refusal(from, target, "the converter lost a part of the graph")
+        .Remedy("export the model at the newer opset");
+  }
+  if (const std::string name = ChangedOutside(model.proto().graph(), converted.graph()); !name.empty()) {
+    return Refusal(from, target, FormatString("the converter would change the shape of '{}'", name))
         .Remedy("export the model at the newer opset");
   }
   onnx::GraphProto& graph = *converted.mutable_graph();

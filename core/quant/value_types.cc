@@ -25,6 +25,12 @@ const onnx::OpSchema::FormalParameter* Formal(
   return list.back().GetOption() == onnx::OpSchema::Variadic ? &list.back() : nullptr;
 }
 
+bool OpsetBefore9(const onnx::ModelProto& model) {
+  return std::ranges::any_of(model.opset_import(), [](const auto& import) {
+    return IsDefaultDomain(import.domain()) && import.version() < 9;
+  });
+}
+
 }  // namespace
 
 const onnx::OpSchema* SchemaOf(const onnx::ModelProto& model, const onnx::NodeProto& node) {
@@ -48,7 +54,7 @@ const onnx::OpSchema::FormalParameter* FormalOutput(const onnx::OpSchema& schema
 
 ValueTypes::ValueTypes(onnx::ModelProto& model, const GraphIndex& index)
     : model_(model), index_(index) {
-  Walk(*model.mutable_graph());
+  Walk(*model.mutable_graph(), {});
 }
 
 DataType ValueTypes::Find(const onnx::GraphProto& scope, const std::string& name) const {
@@ -58,15 +64,20 @@ DataType ValueTypes::Find(const onnx::GraphProto& scope, const std::string& name
   return value == found->second.end() ? DataType::kUndefined : value->second;
 }
 
-void ValueTypes::Walk(onnx::GraphProto& graph) {
+void ValueTypes::Walk(onnx::GraphProto& graph, const std::vector<DataType>& given) {
   absl::flat_hash_map<std::string, DataType> declared;
   for (const auto& value : graph.value_info()) declared[value.name()] = Declared(value);
   for (const auto& value : graph.output()) declared[value.name()] = Declared(value);
-  for (const auto& value : graph.input()) types_[&graph][value.name()] = Declared(value);
+  for (int i = 0; i < graph.input_size(); ++i) {
+    DataType& type = types_[&graph][graph.input(i).name()];
+    type = Declared(graph.input(i));
+    // Bodies need not say what their node hands them.
+    if (type == DataType::kUndefined && static_cast<size_t>(i) < given.size()) type = given[i];
+  }
   for (const auto& tensor : graph.initializer()) types_[&graph][tensor.name()] = Type(tensor);
   for (onnx::NodeProto& node : *graph.mutable_node()) {
     for (onnx::AttributeProto& attribute : *node.mutable_attribute()) {
-      if (attribute.has_g()) Walk(*attribute.mutable_g());
+      if (attribute.has_g()) Walk(*attribute.mutable_g(), TypesOfInputs(graph, node));
     }
     for (int i = 0; i < node.output_size(); ++i) {
       if (node.output(i).empty()) continue;
@@ -78,6 +89,21 @@ void ValueTypes::Walk(onnx::GraphProto& graph) {
       types_[&graph][node.output(i)] = type;
     }
   }
+}
+
+// What the node's body takes: a Loop hands on its inputs behind the number of the turn and the condition, a Scan all of
+// them (before opset 9 behind the lengths).
+std::vector<DataType> ValueTypes::TypesOfInputs(const onnx::GraphProto& graph,
+                                                const onnx::NodeProto& node) const {
+  std::vector<DataType> types;
+  if (node.op_type() != "Loop" && node.op_type() != "Scan") return types;
+  const bool has_lengths = node.op_type() == "Scan" && OpsetBefore9(model_);
+  for (int i = has_lengths ? 1 : 0; i < node.input_size(); ++i) types.push_back(Find(graph, node.input(i)));
+  if (node.op_type() == "Loop" && types.size() >= 2) {
+    types[0] = DataType::kInt64;
+    types[1] = DataType::kBool;
+  }
+  return types;
 }
 
 DataType ValueTypes::OutputType(const onnx::GraphProto& graph, const onnx::NodeProto& node,

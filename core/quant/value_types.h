@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "core/model/graph.h"
@@ -29,7 +30,9 @@ class ValueTypes {
   DataType Find(const onnx::GraphProto& scope, const std::string& name) const;
 
  private:
-  void Walk(onnx::GraphProto& graph);
+  // `given`: types of the graph's inputs where it does not declare them.
+  void Walk(onnx::GraphProto& graph, const std::vector<DataType>& given);
+  std::vector<DataType> TypesOfInputs(const onnx::GraphProto& graph, const onnx::NodeProto& node) const;
   DataType OutputType(const onnx::GraphProto& graph, const onnx::NodeProto& node, int i) const;
 
   const onnx::ModelProto& model_;
