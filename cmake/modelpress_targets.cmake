@@ -43,8 +43,7 @@ function(modelpress_precompiled_headers name)
   target_precompile_headers(${name} PRIVATE ${uninstrumented}
     <algorithm> <atomic> <chrono> <cmath> <cstdint> <filesystem> <format> <functional> <map> <memory> <mutex> <optional>
     <set> <span> <string> <string_view> <utility> <vector> <absl/container/flat_hash_map.h>
-    <absl/container/flat_hash_set.h> <absl/status/statusor.h> <absl/strings/str_cat.h> <modelpress/v1/report.pb.h>
-    <onnx/onnx_pb.h> ${ARGN})
+    <absl/container/flat_hash_set.h> <absl/status/statusor.h> <absl/strings/str_cat.h> <onnx/onnx_pb.h> ${ARGN})
 endfunction()
 if(NOT MODELPRESS_SANITIZE STREQUAL "fuzz")
   set(MODELPRESS_PRECOMPILE ON)

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -11,9 +12,14 @@
 #include "client/job/interrupt.h"
 #include "client/job/weight_statistics.h"
 #include "client/terminal/format.h"
+#include "client/terminal/progress_display.h"
+#include "client/report/sensitivity_view.h"
+#include "core/data/samples.h"
 #include "core/formats/input_files.h"
 #include "core/measure/sizes.h"
 #include "core/model/graph.h"
+#include "core/passes/sensitivity.h"
+#include "core/recipe/recipe_reader.h"
 #include "nlohmann/json.hpp"
 
 namespace modelpress {
@@ -22,6 +28,10 @@ namespace {
 struct InspectOptions {
   std::string model;
   bool json = false;
+  bool sensitivity = false;
+  std::string data;
+  std::string pass = "quantize_weights";
+  uint64_t max_samples = 64;
 };
 
 struct Inspection {
@@ -33,6 +43,7 @@ struct Inspection {
   uint64_t file_bytes = 0;
   ModelSummary summary;
   std::vector<WeightStatistics> weights;
+  std::optional<Sensitivity> sensitivity;
 };
 
 absl::StatusOr<Inspection> Inspect(const InspectOptions& options) {
@@ -61,6 +72,19 @@ absl::StatusOr<Inspection> Inspect(const InspectOptions& options) {
   for (const InputFile& sidecar : inputs.sidecars) inspection.file_bytes += sidecar.file->size();
   MP_ASSIGN_OR_RETURN(inspection.summary, Summarise(model, true, context));
   MP_ASSIGN_OR_RETURN(inspection.weights, InspectWeights(model, context));
+  if (!options.sensitivity) return inspection;
+  MP_ASSIGN_OR_RETURN(const PassStep step, ReadPassArgument(options.pass));
+  std::unique_ptr<DataSet> data;
+  if (!options.data.empty()) {
+    MP_ASSIGN_OR_RETURN(data, DataSet::Open(options.data, scratch.get()));
+  }
+  ProgressDisplay display(ProgressDisplay::StyleOfStderr());
+  MP_ASSIGN_OR_RETURN(inspection.sensitivity,
+                      MeasureSensitivity(model, step, data.get(), options.max_samples, 0, context,
+                                         [&](double fraction, std::string_view layer) {
+                                           display.Update("sensitivity", fraction, fraction, layer);
+                                         }));
+  display.Clear();
   return inspection;
 }
 
@@ -117,7 +141,9 @@ std::string RenderText(const Inspection& inspection) {
                   FormatPercent(Sparsity(weight)), FormatNumber(weight.min), Sparkline(weight),
                   FormatNumber(weight.max)});
   }
-  return table.empty() ? text + "  none\n" : text + table.ToString();
+  text += table.empty() ? "  none\n" : table.ToString();
+  if (inspection.sensitivity.has_value()) text += RenderSensitivity(*inspection.sensitivity);
+  return text;
 }
 
 nlohmann::ordered_json ValuesJson(const google::protobuf::RepeatedPtrField<ValueSummary>& values) {
@@ -161,6 +187,7 @@ std::string RenderJson(const Inspection& inspection) {
                                {"max", weight.max},
                                {"histogram", weight.histogram}});
   }
+  if (inspection.sensitivity.has_value()) json["sensitivity"] = SensitivityJson(*inspection.sensitivity);
   return json.dump(2) + "\n";
 }
 
@@ -169,7 +196,9 @@ std::string RenderJson(const Inspection& inspection) {
 void RegisterCommand_inspect(CommandRegistry& registry) {
   auto options = std::make_shared<InspectOptions>();
   CLI::App* app = registry.Add("inspect", "Show a model's inputs, outputs, operators and weights",
-                               {"modelpress inspect model.onnx", "modelpress inspect model.onnx --json"},
+                               {"modelpress inspect model.onnx", "modelpress inspect model.onnx --json",
+                                "modelpress inspect model.onnx --sensitivity --data samples/",
+                                "modelpress inspect model.onnx --sensitivity --pass quantize_static --data samples/"},
                                [options] -> absl::Status {
                                  MP_ASSIGN_OR_RETURN(const Inspection inspection, Inspect(*options));
                                  fputs((options->json ? RenderJson(inspection) : RenderText(inspection)).c_str(),
@@ -178,6 +207,20 @@ void RegisterCommand_inspect(CommandRegistry& registry) {
                                });
   app->add_option("MODEL", options->model, "The model; its external data is read from the same folder")->required();
   app->add_flag("--json", options->json, "Print JSON");
+  CLI::Option* sensitivity =
+      app->add_flag("--sensitivity", options->sensitivity,
+                    "Also change each layer alone and measure the model: which layers are worth protecting");
+  app->add_option("--pass", options->pass, "What is done to each layer")
+      ->type_name("NAME[:KEY=VALUE,...]")
+      ->needs(sensitivity)
+      ->capture_default_str();
+  app->add_option("--data", options->data, "Samples to measure on; without them synthetic ones")
+      ->type_name("DIR|ZIP")
+      ->needs(sensitivity);
+  app->add_option("--samples", options->max_samples, "At most this many of them")
+      ->type_name("N")
+      ->needs(sensitivity)
+      ->capture_default_str();
 }
 
 }  // namespace modelpress

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -11,19 +10,13 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "client/report/html.h"
+#include "client/report/html_passes.h"
 #include "client/terminal/format.h"
 #include "client/terminal/json.h"
 #include "core/base/status.h"
 
 namespace modelpress {
 namespace {
-
-// Layers that are drawn at once; the others are folded up.
-constexpr size_t kLayersShown = 25;
-// A full bar: what 8-bit weights of well-behaved layers reach, so that the worst stand out.
-constexpr double kFullDb = 60;
-// Below these a layer is worth a look (rounding to 4 and to 3 bits gives about as much).
-constexpr double kPoorDb = 15, kFairDb = 22;
 
 constexpr char kStyle[] = R"(
 :root { color-scheme: light dark; --text: #1d2430; --soft: #667085; --line: #dde1e8; --card: #f6f7f9; --page: #fff;
@@ -47,6 +40,10 @@ tr:first-child th { color: var(--soft); } .number { text-align: right; white-spa
 .track { background: var(--card); border-radius: 3px; height: 13px; } .fill { display: block; height: 13px;
   border-radius: 3px; min-width: 1px; background: var(--plain); } .fill.good { background: var(--good); }
 .fill.bad { background: var(--bad); } .fill.fair { background: var(--fair); } .fill.before { background: var(--before); }
+.plot { display: inline-block; margin: 6px 18px 10px 0; width: 300px; vertical-align: top; }
+.plot svg { width: 300px; height: 72px; background: var(--card); border-radius: 3px; display: block; }
+.plot .in { fill: var(--plain); } .plot .out { fill: var(--bad); } .plot line { stroke: var(--text); stroke-dasharray: 3 2; }
+.plot .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 details { margin: 8px 0; } summary { cursor: pointer; color: var(--soft); }
 pre { background: var(--card); padding: 10px; overflow: auto; border-radius: 6px; font-size: 13px; }
 .missed { color: var(--bad); } .held { color: var(--good); }
@@ -182,64 +179,6 @@ std::string LatencyBars(const Report& report) {
                  b <= a ? "good" : "bad", ""}}));
 }
 
-std::string_view Tone(double db) { return db < kPoorDb ? "bad" : db < kFairDb ? "fair" : "plain"; }
-
-// Layers by the error of their weights, the worst first.
-std::string Layers(const PassReport& pass) {
-  std::vector<const Change*> changes;
-  for (const Change& change : pass.changes()) {
-    if (change.has_sqnr_db()) changes.push_back(&change);
-  }
-  if (changes.empty()) return "";
-  std::ranges::stable_sort(changes, {}, [](const Change* change) { return change->sqnr_db(); });
-  std::vector<Bar> shown, folded;
-  for (size_t i = 0; i < changes.size(); ++i) {
-    const Change& change = *changes[i];
-    std::string label = FormatNumber(change.sqnr_db()) + " dB";
-    if (change.has_sparsity() && change.sparsity() > 0.005) {
-      absl::StrAppend(&label, ", ", FormatPercent(change.sparsity()), " zeros");
-    }
-    (i < kLayersShown ? shown : folded)
-        .push_back({change.tensor().empty() ? change.node() : change.tensor(), change.sqnr_db() / kFullDb, label,
-                    Tone(change.sqnr_db()), absl::StrCat(change.tensor(), " of ", change.node(), ": ", change.what())});
-  }
-  std::string html = absl::StrCat("<h3>Error by layer, SQNR of the weights: worst is ", EscapeHtml(shown[0].name), ", ",
-                                  EscapeHtml(shown[0].label), "</h3>\n", HtmlBars(shown));
-  if (!folded.empty()) html += HtmlDetails(absl::StrCat(folded.size(), " better layers"), HtmlBars(folded));
-  return html;
-}
-
-std::string Decisions(const PassReport& pass) {
-  std::vector<std::vector<std::string>> changed = {{"tensor", "node", "what"}};
-  for (const Change& change : pass.changes()) {
-    changed.push_back({EscapeHtml(change.tensor()), EscapeHtml(change.node()), EscapeHtml(change.what())});
-  }
-  std::map<std::string, std::vector<std::vector<std::string>>> skipped;
-  for (const Skip& skip : pass.skips()) {
-    auto& rows = skipped[skip.reason()];
-    if (rows.empty()) rows.push_back({"tensor", "node", "why"});
-    rows.push_back({EscapeHtml(skip.tensor()), EscapeHtml(skip.node()), EscapeHtml(skip.detail())});
-  }
-  std::string html;
-  if (changed.size() > 1) html += HtmlDetails(absl::StrCat(changed.size() - 1, " changed"), HtmlTable(changed));
-  for (const auto& [reason, rows] : skipped) {
-    html += HtmlDetails(absl::StrCat(rows.size() - 1, " left alone: ", reason), HtmlTable(rows));
-  }
-  return html;
-}
-
-std::string Passes(const Report& report) {
-  std::string html;
-  for (const PassReport& pass : report.passes()) {
-    absl::StrAppend(&html, "<h2>", EscapeHtml(pass.pass()), "</h2>\n<p class=\"soft\">", FormatSeconds(pass.seconds()),
-                    "; weights ", FormatBytes(pass.weight_bytes_before()), " to ",
-                    FormatBytes(pass.weight_bytes_after()), "</p>\n");
-    for (const std::string& note : pass.notes()) absl::StrAppend(&html, "<p>", EscapeHtml(note), "</p>\n");
-    html += Layers(pass) + Decisions(pass);
-  }
-  return html;
-}
-
 std::string Times(const Report& report) {
   double total = 0;
   for (const PhaseTime& phase : report.phases()) total += phase.seconds();
@@ -275,7 +214,7 @@ std::string RenderHtmlReport(const Report& report) {
       kStyle, "</style>\n</head>\n<body>\n<h1>What modelpress did</h1>\n<div class=\"soft\">modelpress ",
       EscapeHtml(report.version()), ", ONNX Runtime ", EscapeHtml(report.runtime_version()), "; original SHA-256 ",
       EscapeHtml(report.original().sha256()), ", artifact ", EscapeHtml(report.artifact().sha256()), "</div>\n",
-      Cards(report), Bounds(report), notes, Sizes(report), Quality(report), LatencyBars(report), Passes(report),
+      Cards(report), Bounds(report), notes, Sizes(report), Quality(report), LatencyBars(report), HtmlPasses(report),
       Times(report), "<h2>Recipe</h2>\n",
       HtmlDetails("as it was run", absl::StrCat("<pre>", Lines(ToJson(report.recipe())), "</pre>\n")),
       "</body>\n</html>\n");

@@ -158,6 +158,23 @@ std::string SkipGroups(const PassReport& pass) {
   return absl::StrJoin(parts, "; ");
 }
 
+std::string TrailRows(const PassReport& pass) {
+  if (pass.trail().empty()) return "";
+  TextTable table;
+  table.AddRow({"tried", "bytes", "SQNR dB", "same top-1", "accuracy", "latency", ""});
+  for (const TuneTrial& row : pass.trail()) {
+    table.AddRow({Printable(row.steps()), row.bytes() > 0 ? FormatBytes(row.bytes()) : "",
+                  row.has_sqnr_db() ? FormatNumber(row.sqnr_db()) : "",
+                  row.has_agreement() ? FormatPercent(row.agreement()) : "",
+                  row.has_accuracy_drop() ? absl::StrFormat("%+.2f points", -row.accuracy_drop() * 100) : "",
+                  row.has_latency_ratio() ? absl::StrFormat("%.2fx", row.latency_ratio()) : "",
+                  row.holds()         ? "holds"
+                  : row.why().empty() ? "misses a bound"
+                                      : Printable(row.why())});
+  }
+  return table.ToString();
+}
+
 std::string PassSection(const Report& report) {
   if (report.passes().empty()) return "";
   TextTable table;
@@ -186,6 +203,7 @@ std::string PassSection(const Report& report) {
     for (const std::string& note : pass.notes()) {
       absl::StrAppend(&details, "  ", Printable(pass.pass()), ": ", Printable(note), "\n");
     }
+    details += TrailRows(pass);
   }
   return absl::StrCat("Passes\n", table.ToString(), details);
 }

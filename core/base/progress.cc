@@ -1,5 +1,6 @@
 // Weighted progress of a job: see progress.h.
 #include "core/base/progress.h"
+#include "modelpress/v1/report.pb.h"
 
 #include <algorithm>
 #include <chrono>

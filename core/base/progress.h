@@ -11,7 +11,10 @@
 #include <string_view>
 #include <vector>
 
-#include "modelpress/v1/report.pb.h"
+
+namespace modelpress::v1 {
+class Progress;
+}  // namespace modelpress::v1
 
 namespace modelpress {
 

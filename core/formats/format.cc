@@ -5,6 +5,7 @@
 
 #include "core/base/format_string.h"
 #include "core/base/status.h"
+#include "modelpress/v1/report.pb.h"
 
 namespace modelpress {
 

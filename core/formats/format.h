@@ -9,8 +9,11 @@
 
 #include "core/base/job_context.h"
 #include "core/model/model.h"
-#include "modelpress/v1/recipe.pb.h"
-#include "modelpress/v1/report.pb.h"
+
+namespace modelpress::v1 {
+class ArtifactFile;
+class Output;
+}  // namespace modelpress::v1
 
 namespace modelpress {
 

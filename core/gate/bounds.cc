@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "core/base/format_string.h"
 #include "core/base/status.h"
+#include "modelpress/v1/report.pb.h"
 
 namespace modelpress {
 namespace {

@@ -8,8 +8,12 @@
 
 #include "absl/status/statusor.h"
 #include "core/base/status.h"
-#include "modelpress/v1/recipe.pb.h"
-#include "modelpress/v1/report.pb.h"
+
+namespace modelpress::v1 {
+class BoundResult;
+class QualityBound;
+class Report;
+}  // namespace modelpress::v1
 
 namespace modelpress {
 

@@ -10,8 +10,11 @@
 
 #include "core/data/samples.h"
 #include "core/formats/format.h"
-#include "modelpress/v1/recipe.pb.h"
-#include "modelpress/v1/report.pb.h"
+
+namespace modelpress::v1 {
+class Recipe;
+class Report;
+}  // namespace modelpress::v1
 
 namespace modelpress {
 

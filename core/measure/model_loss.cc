@@ -48,6 +48,7 @@ absl::StatusOr<std::unique_ptr<LossMeter>> LossMeter::Make(const Model& referenc
     return Error(ERROR_REASON_DATA_INVALID, "the data set holds no samples to calibrate on")
         .With("expected", "samples");
   }
+  std::optional<TaskMeter> task;
   for (uint64_t i = 0; i < count; ++i) {
     MP_RETURN_IF_ERROR(context.cancellation->Check());
     meter->chosen_.push_back(i * feeds / count);
@@ -61,9 +62,20 @@ absl::StatusOr<std::unique_ptr<LossMeter>> LossMeter::Make(const Model& referenc
         settings = ResolveTask(Judging(), session->outputs(), outputs, batch);
       }
       MP_ASSIGN_OR_RETURN(meter->settings_, std::move(settings));
+      if (batch.labels.has_value()) task.emplace(meter->settings_);
+    }
+    if (task.has_value() && !task->Add(outputs, batch).ok()) task.reset();
+    if (!meter->settings_.output.empty()) {
+      MP_ASSIGN_OR_RETURN(const ClassReader reader, ClassReader::Make(meter->settings_, outputs));
+      meter->positions_ += reader.positions();
     }
     MP_RETURN_IF_ERROR(Spill(arena, &outputs));
     meter->outputs_.push_back(std::move(outputs));
+  }
+  if (task.has_value()) {
+    meter->threshold_ = task->Threshold();
+    const TaskMetrics metrics = task->Finish(meter->threshold_);
+    if (metrics.has_accuracy()) meter->accuracy_ = metrics.accuracy();
   }
   return meter;
 }
@@ -75,18 +87,21 @@ absl::StatusOr<ModelLoss> LossMeter::Measure(const Model& candidate) const {
       Session::Create(candidate, {.threads = static_cast<int>(context_.pool->threads())}));
   OutputComparer comparer;
   AgreementMeter agreement(settings_);
+  TaskMeter task(settings_);
   for (size_t i = 0; i < chosen_.size(); ++i) {
     MP_RETURN_IF_ERROR(context_.cancellation->Check());
     MP_ASSIGN_OR_RETURN(const Batch batch, samples_->Read(chosen_[i]));
     MP_ASSIGN_OR_RETURN(const TensorMap outputs, session->Run(batch.inputs));
     MP_RETURN_IF_ERROR(comparer.Add(outputs_[i], outputs, i, 1));
     MP_RETURN_IF_ERROR(agreement.Add(outputs_[i], outputs));
+    if (accuracy_.has_value()) MP_RETURN_IF_ERROR(task.Add(outputs, batch));
   }
   ModelLoss loss{.sqnr_db = std::numeric_limits<double>::infinity(),
                  .agreement = agreement.Finish()};
   for (const OutputComparison& row : comparer.Finish()) {
     loss.sqnr_db = std::min(loss.sqnr_db, row.sqnr_db());
   }
+  if (accuracy_.has_value()) loss.accuracy = task.Finish(threshold_).accuracy();
   return loss;
 }
 

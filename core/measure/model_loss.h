@@ -20,6 +20,8 @@ struct ModelLoss {
   double sqnr_db = 0;
   // Share of positions with the same top-1 class; absent if no output has classes.
   std::optional<double> agreement;
+  // Share of positions whose class is the label; absent without labels that fit an output.
+  std::optional<double> accuracy;
 };
 
 // Runs a reference once and any number of candidates after it, one sample at a time, and compares.
@@ -39,6 +41,10 @@ class LossMeter {
   absl::StatusOr<ModelLoss> Measure(const Model& candidate) const;
 
   uint64_t samples() const { return chosen_.size(); }
+  // The reference's own; absent without labels that fit an output.
+  const std::optional<double>& accuracy() const { return accuracy_; }
+  // Positions that have a class, over all samples; 0 if no output has classes.
+  uint64_t positions() const { return positions_; }
   bool synthetic() const { return samples_->synthetic(); }
   // "64 samples of calib split of the caller's data".
   std::string description() const;
@@ -52,6 +58,10 @@ class LossMeter {
   std::vector<uint64_t> chosen_;  // feeds
   std::vector<TensorMap> outputs_;
   TaskSettings settings_;
+  // Where the reference's scores leave the threshold between two classes open, it is this.
+  double threshold_ = 0;
+  std::optional<double> accuracy_;
+  uint64_t positions_ = 0;
 };
 
 }  // namespace modelpress

@@ -79,6 +79,9 @@ absl::Status CodeWeights(Model& model, QuantizeWeights::Granularity granularity,
       *report->add_skips() = *std::move(skip);
       continue;
     }
+    MP_ASSIGN_OR_RETURN(const auto bytes, model.Bytes(*next.weight.tensor));
+    change.set_bytes_before(bytes.size());
+    change.set_bytes_after(next.codes.length + next.parameters.size() * (sizeof(float) + 1));
     *report->add_changes() = std::move(change);
     coded.push_back(std::move(next));
   }

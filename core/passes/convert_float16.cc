@@ -55,6 +55,11 @@ class ConvertFloat16Pass final : public Pass {
   absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
                                  PassContext& context) const override;
   std::vector<PassExample> examples() const override;
+  std::vector<std::vector<PassStep>> tuning_candidates() const override {
+    PassStep step;
+    step.mutable_convert_float16();
+    return {{step}};
+  }
 };
 
 absl::StatusOr<PassReport> ConvertFloat16Pass::Run(Model& model, const PassStep& step,

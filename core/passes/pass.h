@@ -29,6 +29,8 @@ struct PassContext {
   const DataSet* data = nullptr;
   WeightArena* arena = nullptr;
   uint64_t seed = 0;
+  // What a long pass knows so far, for the report of a job that ends before the pass does; may be null.
+  PassReport* so_far = nullptr;
   // Progress within this pass, 0..1; may be called from any thread.
   std::function<void(double fraction, std::string_view detail)> progress;
 };
@@ -70,6 +72,8 @@ class Pass {
   virtual absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
                                          PassContext& context) const = 0;
   virtual std::vector<PassExample> examples() const = 0;
+  // What `tune` tries where the recipe does not say: each a list of steps that belong together.
+  virtual std::vector<std::vector<PassStep>> tuning_candidates() const { return {}; }
 };
 
 class PassRegistry {

@@ -472,6 +472,11 @@ class QuantizeStaticPass final : public Pass {
     return report;
   }
   std::vector<PassExample> examples() const override;
+  std::vector<std::vector<PassStep>> tuning_candidates() const override {
+    PassStep step;
+    step.mutable_quantize_static();
+    return {{step}};
+  }
 };
 
 std::vector<PassExample> QuantizeStaticPass::examples() const {

@@ -48,6 +48,11 @@ class QuantizeWeightsPass final : public Pass {
   absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
                                  PassContext& context) const override;
   std::vector<PassExample> examples() const override;
+  std::vector<std::vector<PassStep>> tuning_candidates() const override {
+    PassStep step;
+    step.mutable_quantize_weights();
+    return {{step}};
+  }
 };
 
 AffineRule RuleOf(const QuantizeWeights& options) {

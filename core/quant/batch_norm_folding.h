@@ -6,7 +6,7 @@
 #include "absl/status/statusor.h"
 #include "core/base/job_context.h"
 #include "core/model/model.h"
-#include "modelpress/v1/report.pb.h"
+#include "modelpress/v1/pass_report.pb.h"
 
 namespace modelpress {
 

@@ -10,7 +10,7 @@
 #include "core/base/job_context.h"
 #include "core/model/model.h"
 #include "core/quant/quantize_tensor.h"
-#include "modelpress/v1/report.pb.h"
+#include "modelpress/v1/pass_report.pb.h"
 
 namespace modelpress {
 

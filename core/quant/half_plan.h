@@ -12,7 +12,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "core/model/graph.h"
 #include "core/quant/value_types.h"
-#include "modelpress/v1/report.pb.h"
+#include "modelpress/v1/pass_report.pb.h"
 
 namespace modelpress {
 

@@ -10,7 +10,7 @@
 #include "core/model/graph.h"
 #include "core/model/model.h"
 #include "core/model/value_key.h"
-#include "modelpress/v1/report.pb.h"
+#include "modelpress/v1/pass_report.pb.h"
 
 namespace modelpress {
 

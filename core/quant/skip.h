@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-#include "modelpress/v1/report.pb.h"
+#include "modelpress/v1/pass_report.pb.h"
 
 namespace modelpress {
 

@@ -8,6 +8,7 @@
 #include "core/quant/float_values.h"
 #include "core/quant/skip.h"
 #include "core/quant/weight_readings.h"
+#include "modelpress/v1/recipe.pb.h"
 
 namespace modelpress {
 namespace {

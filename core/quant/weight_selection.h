@@ -11,8 +11,11 @@
 #include "absl/status/statusor.h"
 #include "core/model/graph.h"
 #include "core/model/model.h"
-#include "modelpress/v1/recipe.pb.h"
-#include "modelpress/v1/report.pb.h"
+#include "modelpress/v1/pass_report.pb.h"
+
+namespace modelpress::v1 {
+class WeightSelection;
+}  // namespace modelpress::v1
 
 namespace modelpress {
 

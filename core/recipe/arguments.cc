@@ -6,6 +6,7 @@
 #include "core/base/status.h"
 #include "core/recipe/recipe_reader.h"
 #include "core/recipe/yaml_to_message.h"
+#include "modelpress/v1/recipe.pb.h"
 
 namespace modelpress {
 namespace {

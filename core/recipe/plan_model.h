@@ -3,8 +3,11 @@
 
 #include "core/base/status.h"
 #include "core/model/model.h"
-#include "modelpress/v1/recipe.pb.h"
-#include "modelpress/v1/report.pb.h"
+
+namespace modelpress::v1 {
+class Plan;
+class Recipe;
+}  // namespace modelpress::v1
 
 namespace modelpress {
 

@@ -7,6 +7,7 @@
 #include "core/base/utf8.h"
 #include "core/recipe/recipe_reader.h"
 #include "core/recipe/run.h"
+#include "modelpress/v1/report.pb.h"
 
 namespace modelpress {
 namespace {

@@ -14,6 +14,7 @@
 #include "core/recipe/yaml_to_message.h"
 #include "core/recipe/yaml_tree.h"
 #include "google/protobuf/util/json_util.h"
+#include "modelpress/v1/recipe.pb.h"
 
 namespace modelpress {
 namespace {

@@ -7,7 +7,12 @@
 #include "core/base/nearest_name.h"  // used by callers together with what is here
 #include "core/base/status.h"
 #include "google/protobuf/message.h"
-#include "modelpress/v1/recipe.pb.h"
+
+namespace modelpress::v1 {
+class PassStep;
+class QualityBound;
+class Recipe;
+}  // namespace modelpress::v1
 
 namespace modelpress {
 

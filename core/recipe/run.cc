@@ -135,19 +135,24 @@ class Job {
       MP_RETURN_IF_ERROR(context_.cancellation->Check());
       MP_ASSIGN_OR_RETURN(const Pass* pass, PassRegistry::Get().ForStep(step));
       const Phase phase(this, pass->name());
+      PassReport so_far;
       PassContext pass_context{
           .job = &context_,
           .original = &original_,
           .data = data_.get(),
           .arena = &arena,
           .seed = recipe_.seed(),
+          .so_far = &so_far,
           .progress = [this](
                           double fraction,
                           std::string_view detail) { tracker_.Update(fraction, ToUtf8(detail)); },
       };
       const Clock::time_point start = Clock::now();
       absl::StatusOr<PassReport> done = pass->Run(model_, step, pass_context);
-      if (!done.ok()) return Annotate(done.status(), "pass", pass->name());
+      if (!done.ok()) {
+        if (so_far.ByteSizeLong() > 0) *report_.add_passes() = std::move(so_far);
+        return Annotate(done.status(), "pass", pass->name());
+      }
       PassReport& row = *report_.add_passes();
       row = *std::move(done);
       row.set_pass(std::string(pass->name()));

@@ -10,8 +10,12 @@
 
 #include "core/base/job_context.h"
 #include "core/formats/format.h"
-#include "modelpress/v1/recipe.pb.h"
-#include "modelpress/v1/report.pb.h"
+
+namespace modelpress::v1 {
+class JobOutcome;
+class Plan;
+class Recipe;
+}  // namespace modelpress::v1
 
 namespace modelpress {
 

@@ -10,6 +10,7 @@
 
 #include "core/base/format_string.h"
 #include "core/recipe/recipe_reader.h"
+#include "modelpress/v1/report.pb.h"
 
 namespace modelpress::testing {
 namespace {

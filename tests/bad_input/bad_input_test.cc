@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/base/status.h"
+#include "modelpress/v1/report.pb.h"
 #include "tests/bad_input/bad_models.h"
 
 namespace modelpress::testing {

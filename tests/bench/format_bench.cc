@@ -8,6 +8,8 @@
 
 #include "core/formats/format.h"
 #include "core/formats/input_files.h"
+#include "modelpress/v1/recipe.pb.h"
+#include "modelpress/v1/report.pb.h"
 
 namespace modelpress {
 namespace {

@@ -4,6 +4,7 @@
 #
 #   tests/bench/run.sh [SECTION...]      kernel big memory remote workers cancel digest (default: all)
 #   tests/bench/run.sh models DIR...     every model under these folders through every pass, see all_models.py
+#   tests/bench/run.sh peers MODEL DATA  beside ONNX Runtime's own quantizer, see peers.py (fetches it from PyPI once)
 #
 # BENCH_DIR: where the big models are made (5 GB), default a temporary folder. Needs the release build.
 set -euo pipefail
@@ -12,6 +13,12 @@ bin=$repo/build/release/bin
 if [ "${1:-}" = models ]; then
   shift
   PATH=$bin:$PATH exec python3 "$repo/tests/bench/all_models.py" "$@"
+fi
+if [ "${1:-}" = peers ]; then
+  shift
+  environment=${BENCH_DIR:-${TMPDIR:-/tmp}/modelpress-bench}/peers
+  [ -x "$environment/bin/pip" ] || python3 "$repo/tests/bench/peers.py" --make-environment "$environment"
+  PATH=$bin:$PATH exec "$environment/bin/python" "$repo/tests/bench/peers.py" "$@"
 fi
 work=${BENCH_DIR:-$(mktemp -d "${TMPDIR:-/tmp}/modelpress-bench.XXXXXX")}
 mkdir -p "$work"

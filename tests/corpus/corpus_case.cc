@@ -12,6 +12,8 @@
 #include "core/formats/onnx/reader.h"
 #include "core/formats/onnx/writer.h"
 #include "core/model/graph.h"
+#include "modelpress/v1/recipe.pb.h"
+#include "modelpress/v1/report.pb.h"
 #include "onnx/defs/tensor_proto_util.h"
 #include "tests/corpus/plain_runtime.h"
 #include "tests/support/model_builder.h"

@@ -3,6 +3,8 @@
 #include <filesystem>
 
 #include "core/formats/format.h"
+#include "modelpress/v1/recipe.pb.h"
+#include "modelpress/v1/report.pb.h"
 #include "tests/fuzz/fuzz_input.h"
 
 namespace {

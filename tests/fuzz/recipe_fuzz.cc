@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "core/recipe/recipe_reader.h"
+#include "modelpress/v1/recipe.pb.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace modelpress;

@@ -3,6 +3,7 @@
 
 #include "core/formats/onnx/reader.h"
 #include "core/formats/onnx/writer.h"
+#include "modelpress/v1/report.pb.h"
 
 namespace modelpress {
 namespace {

@@ -14,6 +14,7 @@
 #include "core/model/graph.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "modelpress/v1/report.pb.h"
 
 namespace modelpress::onnx_format {
 namespace {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/base/cancellation.h"
+#include "modelpress/v1/report.pb.h"
 
 namespace modelpress {
 namespace {

@@ -8,6 +8,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "grpcpp/server_builder.h"
+#include "modelpress/v1/report.pb.h"
 
 namespace modelpress::testing {
 namespace {

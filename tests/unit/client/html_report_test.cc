@@ -33,6 +33,20 @@ v1::Report SomeReport() {
     change.set_tensor(absl::StrCat("layer", i, ".weight"));
     change.set_sqnr_db(40 - 0.5 * i);
   }
+  v1::Change& sized = *pass.mutable_changes(0);
+  sized.set_bytes_before(4096);
+  sized.set_bytes_after(1088);
+  v1::ActivationGrid& grid = *sized.mutable_activations();
+  grid.set_min(-1);
+  grid.set_max(1);
+  grid.set_clipped_share(0.125);
+  v1::ValueHistogram& histogram = *grid.mutable_histogram();
+  histogram.set_low(-2);
+  histogram.set_high(2);
+  for (const int count : {1, 100, 90, 2}) histogram.add_counts(count);
+  v1::TuneTrial& trial = *pass.add_trail();
+  trial.set_steps("{quantize_weights: {}}");
+  trial.set_agreement(0.875);
   v1::Skip& skip = *pass.add_skips();
   skip.set_tensor("tiny.bias");
   skip.set_reason("too_small");
@@ -50,6 +64,19 @@ TEST(HtmlReportTest, SaysWhatWasMeasuredGoodAndBad) {
   }
   // Every layer, also those that are folded up.
   EXPECT_THAT(page, HasSubstr("layer0.weight"));
+}
+
+TEST(HtmlReportTest, DrawsSizesAndRangesAndTheTrail) {
+  const std::string page = RenderHtmlReport(SomeReport());
+  for (const char* part : {"Size by layer", "4.0 KiB", "1.1 KiB", "-1 to 1 of -2 to 2", "12.50 % clipped", "What was tried",
+                           "87.50 %", "misses a bound"}) {
+    EXPECT_THAT(page, HasSubstr(part));
+  }
+  // Four bins, the outer two outside of the range.
+  EXPECT_THAT(page, HasSubstr("<rect class=\"out\" x=\"0.00\""));
+  EXPECT_THAT(page, HasSubstr("<rect class=\"in\" x=\"75.00\""));
+  EXPECT_THAT(page, HasSubstr("<rect class=\"in\" x=\"150.00\""));
+  EXPECT_THAT(page, HasSubstr("<rect class=\"out\" x=\"225.00\""));
 }
 
 TEST(HtmlReportTest, SyntheticDataAndNoRunAreSaid) {
@@ -78,6 +105,9 @@ TEST(HtmlReportTest, NamesOfAModelNeverBecomeMarkup) {
   pass.mutable_changes(0)->set_tensor(evil);
   pass.mutable_changes(1)->set_node(evil);
   pass.mutable_changes(2)->set_what(evil);
+  pass.mutable_changes(0)->set_node(evil);
+  pass.mutable_trail(0)->set_steps(evil);
+  pass.mutable_trail(0)->set_why(evil);
   pass.mutable_skips(0)->set_detail(evil);
   pass.mutable_skips(0)->set_reason(evil);
   const std::string page = RenderHtmlReport(report);

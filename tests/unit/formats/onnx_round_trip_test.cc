@@ -9,6 +9,7 @@
 #include "core/model/graph.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "modelpress/v1/report.pb.h"
 #include "tests/support/model_builder.h"
 
 namespace modelpress {

@@ -9,6 +9,7 @@
 
 #include "core/base/status.h"
 #include "core/gate/gate.h"
+#include "modelpress/v1/report.pb.h"
 
 namespace modelpress {
 namespace {

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/base/status.h"
+#include "modelpress/v1/report.pb.h"
 #include "tests/support/model_builder.h"
 #include "tests/support/test_job.h"
 

@@ -6,6 +6,7 @@
 #include "core/base/format_string.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "modelpress/v1/recipe.pb.h"
 #include "tests/support/model_builder.h"
 
 namespace modelpress {

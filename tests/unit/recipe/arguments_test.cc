@@ -4,6 +4,7 @@
 
 #include "core/base/status.h"
 #include "core/recipe/recipe_reader.h"
+#include "modelpress/v1/recipe.pb.h"
 
 namespace modelpress {
 namespace {

@@ -12,6 +12,7 @@
 #include "core/base/sha256.h"
 #include "core/base/status.h"
 #include "core/recipe/recipe_reader.h"
+#include "modelpress/v1/report.pb.h"
 #include "tests/support/model_builder.h"
 #include "tests/support/test_data.h"
 #include "tests/support/test_job.h"
@@ -269,6 +270,34 @@ TEST(MakePlanTest, NamesEveryStepAndBoundsTheRun) {
       ReasonOf(MakePlan(Digits(OutFolder(job)), ReadRecipe("passes: [{}]").value(), job.context())
                    .status()),
       ERROR_REASON_UNKNOWN_PASS);
+}
+
+// Digests of artifacts without their provenance, which has the version. They hold the builds together (optimized,
+// sanitized, other compilers); who changes what a pass writes puts the new ones here.
+TEST(RunRecipeTest, BytesAreTheSameInEveryBuild) {
+  const struct {
+    std::string_view pass;
+    std::string_view sha256;
+  } cases[] = {
+      {"quantize_weights: {weights: {min_elements: 64}}",
+       "5467e8950836cb0c7b3f25aed8b6202d5492695819fe38c57acf4376d522d511"},
+      {"quantize_dead_zone: {weights: {min_elements: 64}}",
+       "2adfa4654f98045fe53d8ccfde55cdff806ab5c0be9230f7e6eb24f9d2d19631"},
+      {"convert_float16: {}",
+       "110029f12333d4715b219639b7162afcf1bb377226e642301fe9150c7c6a0b02"},
+      {"prune_magnitude: {sparsity_global: 0.5}",
+       "743f1553d5f7c4091360782d7d52b6e79cf5208adc7790f454a172339aac70f3"},
+  };
+  for (const auto& [pass, sha256] : cases) {
+    TestJob job(2);
+    const JobOutcome outcome =
+        RunDigits(FormatString("passes: [{{{}}}]\njudging: {{gate: structure}}\n", pass), job, /*data=*/false);
+    ASSERT_FALSE(outcome.has_error()) << outcome.error_message();
+    onnx::ModelProto model;
+    ASSERT_TRUE(model.ParseFromString(ReadFile(OutFolder(job) + "/" + outcome.files(0).name())));
+    model.clear_metadata_props();
+    EXPECT_EQ(DigestOf(model.SerializeAsString()), sha256) << pass;
+  }
 }
 
 }  // namespace

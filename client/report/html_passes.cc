@@ -1,0 +1,179 @@
+// What passes did, as bars, plots and tables: see html_passes.h.
+#include "client/report/html_passes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/report/html.h"
+#include "client/terminal/format.h"
+#include "core/base/status.h"
+
+namespace modelpress {
+namespace {
+
+// Layers that are drawn at once; the others are folded up.
+constexpr size_t kLayersShown = 25;
+constexpr size_t kPlotsShown = 9;
+// A full bar: what 8-bit weights of well-behaved layers reach, so that the worst stand out.
+constexpr double kFullDb = 60;
+// Below these a layer is worth a look (rounding to 4 and to 3 bits gives about as much).
+constexpr double kPoorDb = 15, kFairDb = 22;
+
+std::string_view Tone(double db) { return db < kPoorDb ? "bad" : db < kFairDb ? "fair" : "plain"; }
+
+std::string NameOf(const Change& change) {
+  return change.tensor().empty() ? change.node() : change.tensor();
+}
+
+// Layers by the error of their weights, the worst first.
+std::string Layers(const PassReport& pass) {
+  std::vector<const Change*> changes;
+  for (const Change& change : pass.changes()) {
+    if (change.has_sqnr_db()) changes.push_back(&change);
+  }
+  if (changes.empty()) return "";
+  std::ranges::stable_sort(changes, {}, [](const Change* change) { return change->sqnr_db(); });
+  std::vector<Bar> shown, folded;
+  for (size_t i = 0; i < changes.size(); ++i) {
+    const Change& change = *changes[i];
+    std::string label = FormatNumber(change.sqnr_db()) + " dB";
+    if (change.has_sparsity() && change.sparsity() > 0.005) {
+      absl::StrAppend(&label, ", ", FormatPercent(change.sparsity()), " zeros");
+    }
+    (i < kLayersShown ? shown : folded)
+        .push_back({NameOf(change), change.sqnr_db() / kFullDb, label,
+                    Tone(change.sqnr_db()), absl::StrCat(change.tensor(), " of ", change.node(), ": ", change.what())});
+  }
+  std::string html = absl::StrCat("<h3>Error by layer, SQNR of the weights: worst is ", EscapeHtml(shown[0].name), ", ",
+                                  EscapeHtml(shown[0].label), "</h3>\n", HtmlBars(shown));
+  if (!folded.empty()) html += HtmlDetails(absl::StrCat(folded.size(), " better layers"), HtmlBars(folded));
+  return html;
+}
+
+// Bytes before and after, the largest first.
+std::string LayerSizes(const PassReport& pass) {
+  std::vector<const Change*> changes;
+  for (const Change& change : pass.changes()) {
+    if (change.has_bytes_before() && change.has_bytes_after()) changes.push_back(&change);
+  }
+  if (changes.empty()) return "";
+  std::ranges::stable_sort(changes, std::greater(), &Change::bytes_before);
+  const double most = static_cast<double>(std::max<uint64_t>(1, changes[0]->bytes_before()));
+  std::vector<Bar> shown, folded;
+  for (size_t i = 0; i < changes.size(); ++i) {
+    const Change& change = *changes[i];
+    std::vector<Bar>& bars = i < kLayersShown ? shown : folded;
+    bars.push_back({NameOf(change), static_cast<double>(change.bytes_before()) / most,
+                    FormatBytes(change.bytes_before()), "before", ""});
+    bars.push_back({"", static_cast<double>(change.bytes_after()) / most,
+                    FormatBytes(change.bytes_after()), "plain", NameOf(change)});
+  }
+  std::string html = absl::StrCat("<h3>Size by layer, before and after</h3>\n", HtmlBars(shown));
+  if (!folded.empty()) {
+    html += HtmlDetails(absl::StrCat(folded.size() / 2, " smaller layers"), HtmlBars(folded));
+  }
+  return html;
+}
+
+// Heights by the logarithm of the counts, since the tails matter; what lies outside of the chosen range is in another
+// colour, and its limits are marked.
+std::string Plot(const Change& change) {
+  const ActivationGrid& grid = change.activations();
+  const ValueHistogram& histogram = grid.histogram();
+  const double width = histogram.high() - histogram.low();
+  if (histogram.counts().empty() || !(width > 0)) return "";
+  uint64_t most = 1;
+  for (const uint64_t count : histogram.counts()) most = std::max(most, count);
+  const double bins = histogram.counts_size();
+  std::string svg;
+  for (int i = 0; i < histogram.counts_size(); ++i) {
+    if (histogram.counts(i) == 0) continue;
+    const double height = 70 * std::log1p(static_cast<double>(histogram.counts(i))) / std::log1p(static_cast<double>(most));
+    const double middle = histogram.low() + (i + 0.5) * width / bins;
+    const bool inside = middle >= grid.min() && middle <= grid.max();
+    absl::StrAppendFormat(&svg, "<rect class=\"%s\" x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\"/>",
+                          inside ? "in" : "out", i * 300 / bins, 72 - height, 300 / bins, height);
+  }
+  for (const double limit : {grid.min(), grid.max()}) {
+    const double x = std::clamp((limit - histogram.low()) / width, 0.0, 1.0) * 300;
+    absl::StrAppendFormat(&svg, "<line x1=\"%.2f\" x2=\"%.2f\" y1=\"0\" y2=\"72\"/>", x, x);
+  }
+  return absl::StrCat("<div class=\"plot\"><div class=\"name\">", EscapeHtml(change.node().empty() ? NameOf(change) : change.node()),
+                      "</div><svg viewBox=\"0 0 300 72\" preserveAspectRatio=\"none\">", svg,
+                      "</svg><div class=\"soft\">", FormatNumber(grid.min()), " to ", FormatNumber(grid.max()), " of ",
+                      FormatNumber(histogram.low()), " to ", FormatNumber(histogram.high()), "; ",
+                      FormatPercent(grid.clipped_share()), " clipped</div></div>\n");
+}
+
+// Activations with the chosen ranges, the noisiest first.
+std::string Histograms(const PassReport& pass) {
+  std::vector<const Change*> changes;
+  for (const Change& change : pass.changes()) {
+    if (change.activations().has_histogram()) changes.push_back(&change);
+  }
+  if (changes.empty()) return "";
+  std::ranges::stable_sort(changes, {}, [](const Change* change) { return change->activations().sqnr_db(); });
+  std::string shown, folded;
+  for (size_t i = 0; i < changes.size(); ++i) (i < kPlotsShown ? shown : folded) += Plot(*changes[i]);
+  std::string html = absl::StrCat("<h3>Activations and their chosen ranges, the noisiest first (heights are logarithms)</h3>\n",
+                                  shown);
+  if (!folded.empty()) html += HtmlDetails(absl::StrCat(changes.size() - kPlotsShown, " more"), folded);
+  return html;
+}
+
+std::string Trail(const PassReport& pass) {
+  if (pass.trail().empty()) return "";
+  std::vector<std::vector<std::string>> rows = {
+      {"tried", "bytes", "SQNR dB", "agreement", "accuracy", "latency", "verdict"}};
+  for (const TuneTrial& row : pass.trail()) {
+    rows.push_back({EscapeHtml(row.steps()), row.bytes() > 0 ? FormatBytes(row.bytes()) : "",
+                    row.has_sqnr_db() ? FormatNumber(row.sqnr_db()) : "",
+                    row.has_agreement() ? FormatPercent(row.agreement()) : "",
+                    row.has_accuracy_drop() ? absl::StrFormat("%+.2f points", -row.accuracy_drop() * 100) : "",
+                    row.has_latency_ratio() ? absl::StrFormat("%.2fx", row.latency_ratio()) : "",
+                    row.holds() ? "<span class=\"held\">holds</span>"
+                    : row.why().empty() ? "<span class=\"missed\">misses a bound</span>"
+                                        : EscapeHtml(row.why())});
+  }
+  return absl::StrCat("<h3>What was tried</h3>\n", HtmlTable(rows));
+}
+
+std::string Decisions(const PassReport& pass) {
+  std::vector<std::vector<std::string>> changed = {{"tensor", "node", "what"}};
+  for (const Change& change : pass.changes()) {
+    changed.push_back({EscapeHtml(change.tensor()), EscapeHtml(change.node()), EscapeHtml(change.what())});
+  }
+  std::map<std::string, std::vector<std::vector<std::string>>> skipped;
+  for (const Skip& skip : pass.skips()) {
+    auto& rows = skipped[skip.reason()];
+    if (rows.empty()) rows.push_back({"tensor", "node", "why"});
+    rows.push_back({EscapeHtml(skip.tensor()), EscapeHtml(skip.node()), EscapeHtml(skip.detail())});
+  }
+  std::string html;
+  if (changed.size() > 1) html += HtmlDetails(absl::StrCat(changed.size() - 1, " changed"), HtmlTable(changed));
+  for (const auto& [reason, rows] : skipped) {
+    html += HtmlDetails(absl::StrCat(rows.size() - 1, " left alone: ", reason), HtmlTable(rows));
+  }
+  return html;
+}
+
+}  // namespace
+
+std::string HtmlPasses(const Report& report) {
+  std::string html;
+  for (const PassReport& pass : report.passes()) {
+    absl::StrAppend(&html, "<h2>", EscapeHtml(pass.pass()), "</h2>\n<p class=\"soft\">", FormatSeconds(pass.seconds()),
+                    "; weights ", FormatBytes(pass.weight_bytes_before()), " to ",
+                    FormatBytes(pass.weight_bytes_after()), "</p>\n");
+    for (const std::string& note : pass.notes()) absl::StrAppend(&html, "<p>", EscapeHtml(note), "</p>\n");
+    html += Trail(pass) + Layers(pass) + LayerSizes(pass) + Histograms(pass) + Decisions(pass);
+  }
+  return html;
+}
+
+}  // namespace modelpress
