@@ -166,7 +166,7 @@ std::string TrailRows(const PassReport& pass) {
     table.AddRow({Printable(row.steps()), row.bytes() > 0 ? FormatBytes(row.bytes()) : "",
                   row.has_sqnr_db() ? FormatNumber(row.sqnr_db()) : "",
                   row.has_agreement() ? FormatPercent(row.agreement()) : "",
-                  row.has_accuracy_drop() ? absl::StrFormat("%+.2f points", -row.accuracy_drop() * 100) : "",
+                  row.has_accuracy_drop() ? absl::StrFormat("%+.2f points", 0 - row.accuracy_drop() * 100) : "",
                   row.has_latency_ratio() ? absl::StrFormat("%.2fx", row.latency_ratio()) : "",
                   row.holds()         ? "holds"
                   : row.why().empty() ? "misses a bound"

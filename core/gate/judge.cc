@@ -88,6 +88,10 @@ struct Meters {
   void Finish(Judgement* judgement) const {
     for (OutputComparison& row : comparer.Finish()) *judgement->add_outputs() = std::move(row);
     if (!original.has_value()) return;
+    if (!original->labels_are_classes()) {
+      judgement->set_task("the labels are numbers and no classes; outputs are compared with the original's only");
+      return;
+    }
     const double threshold = original->Threshold();
     *judgement->mutable_original() = original->Finish(threshold);
     *judgement->mutable_artifact() = artifact->Finish(threshold);

@@ -72,7 +72,10 @@ absl::StatusOr<std::unique_ptr<LossMeter>> LossMeter::Make(const Model& referenc
     MP_RETURN_IF_ERROR(Spill(arena, &outputs));
     meter->outputs_.push_back(std::move(outputs));
   }
-  if (task.has_value()) {
+  if (task.has_value() && !task->labels_are_classes()) {
+    meter->settings_ = {};
+    meter->positions_ = 0;
+  } else if (task.has_value()) {
     meter->threshold_ = task->Threshold();
     const TaskMetrics metrics = task->Finish(meter->threshold_);
     if (metrics.has_accuracy()) meter->accuracy_ = metrics.accuracy();

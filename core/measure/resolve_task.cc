@@ -185,6 +185,7 @@ absl::StatusOr<TaskSettings> ResolveTask(const Judging& judging,
     if (judging.has_threshold()) settings.threshold = judging.threshold();
     // A step of time between samples and classes makes it a language model.
     const bool tokens = *axis == 2 && shape.size() == 3 && shape[1] > 1;
+    settings.guessed = !told;
     settings.task = told        ? judging.task()
                     : *axis < 0 ? Judging::TASK_BINARY
                     : tokens    ? Judging::TASK_LANGUAGE_MODEL

@@ -96,7 +96,9 @@ bool ClassReader::InUnitInterval() const {
 }
 
 absl::Status TaskMeter::Add(const TensorMap& outputs, const Batch& batch) {
-  if (settings_.task == Judging::TASK_NONE || !batch.labels.has_value()) return absl::OkStatus();
+  if (settings_.task == Judging::TASK_NONE || !batch.labels.has_value() || !labels_are_classes_) {
+    return absl::OkStatus();
+  }
   MP_ASSIGN_OR_RETURN(const ClassReader reader, ClassReader::Make(settings_, outputs));
   const Numbers labels(*batch.labels);
   const uint64_t count = batch.labels->element_count();
@@ -121,6 +123,10 @@ absl::Status TaskMeter::Add(const TensorMap& outputs, const Batch& batch) {
     if (value < 0 && !one_each) continue;  // padding
     if (!(value >= 0 && value < static_cast<double>(reader.classes())) ||
         value != std::floor(value)) {
+      if (settings_.guessed && settings_.class_axis < 0) {
+        labels_are_classes_ = false;
+        return absl::OkStatus();
+      }
       const uint64_t sample =
           batch.first + i / std::max<uint64_t>(1, count / std::max<uint64_t>(1, batch.samples));
       return Error(ERROR_REASON_DATA_INVALID,
@@ -151,7 +157,7 @@ double TaskMeter::Threshold() const { return ThresholdFor(settings_, unit_interv
 
 TaskMetrics TaskMeter::Finish(double threshold) const {
   TaskMetrics metrics;
-  if (positions_ == 0) return metrics;
+  if (positions_ == 0 || !labels_are_classes_) return metrics;
   const bool open = IsBinary(settings_) && !settings_.threshold.has_value();
   const Counts& counts = counts_[open && threshold == kThresholds[1] ? 1 : 0];
   const double positions = static_cast<double>(positions_);

@@ -26,6 +26,8 @@ struct TaskSettings {
   std::optional<double> threshold;
   // Language models: the scores are probabilities already (no softmax is applied).
   bool probabilities = false;
+  // The task was not told but guessed from the first batch.
+  bool guessed = false;
   // For people: "classification on output 'logits', classes on axis 1 (guessed from labels of shape
   // [N])".
   std::string description;
@@ -76,8 +78,11 @@ class ClassReader {
 class TaskMeter {
  public:
   explicit TaskMeter(TaskSettings settings) : settings_(std::move(settings)) {}
-  // DATA_INVALID, naming the sample, if a label lies outside the classes.
+  // DATA_INVALID, naming the sample, if a label lies outside the classes (but see labels_are_classes).
   absl::Status Add(const TensorMap& outputs, const Batch& batch);
+  // Where one score per label was guessed to be a binary decision, a label other than 0 and 1 shows
+  // that it is a regression: then false, and there are no metrics.
+  bool labels_are_classes() const { return labels_are_classes_; }
   // The threshold for these scores if the settings leave it open. Judge both models by the
   // original's.
   double Threshold() const;
@@ -94,6 +99,7 @@ class TaskMeter {
   uint64_t positions_ = 0;
   double bits_ = 0;
   bool unit_interval_ = true;
+  bool labels_are_classes_ = true;
 };
 
 // Share of positions where two models choose the same class.

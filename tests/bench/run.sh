@@ -194,6 +194,7 @@ section_digest() {
 }
 
 row "what" "measured" "bar" "details"
-for section in ${*:-kernel big memory remote workers cancel digest}; do
+[ $# -gt 0 ] || set -- kernel big memory remote workers cancel digest
+for section; do
   "section_$section"
 done

@@ -74,6 +74,7 @@ expect_code 0 "inspect" modelpress inspect "$MODEL"
 expect_code 0 "inspect as JSON" modelpress inspect "$MODEL" --json
 check "JSON it is" python3 -c "import json; assert json.load(open('$WORK/stdout'))['weights']"
 for shell in bash zsh; do expect_code 0 "completion $shell" modelpress completion "$shell"; done
+# shellcheck disable=SC2016  # the inner shell expands it
 expect_code 0 "the bash completion works" bash -c '
   eval "$(modelpress completion bash)"
   COMP_WORDS=(modelpress jobs at) COMP_CWORD=2; _modelpress; [[ ${COMPREPLY[*]} == attach ]] || exit 1

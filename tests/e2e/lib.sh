@@ -1,6 +1,6 @@
 # What the end-to-end tests share: a folder of their own, servers on free loopback ports, checks that say what failed.
 # Sourced by scripts; the programs are on PATH (ctest puts them there).
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034  # variables are for those that source this
 set -uo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)

@@ -187,6 +187,21 @@ TEST(TaskMeterTest, LabelsOutsideTheClassesNameTheSample) {
             ERROR_REASON_DATA_INVALID);
 }
 
+TEST(TaskMeterTest, OneScoreWithOtherLabelsIsARegressionUnlessTold) {
+  TaskSettings settings{.task = Judging::TASK_BINARY, .output = "y", .guessed = true};
+  TaskMeter guessed(settings);
+  ASSERT_TRUE(guessed.Add({{"y", Floats({2, 1}, {0.2f, 0.9f})}}, Labelled(Int64s({2}, {0, 1}), 2)).ok());
+  EXPECT_TRUE(guessed.labels_are_classes());
+  ASSERT_TRUE(guessed.Add({{"y", Floats({1, 1}, {210})}}, Labelled(Int64s({1}, {216}), 1)).ok());
+  EXPECT_FALSE(guessed.labels_are_classes());
+  EXPECT_FALSE(guessed.Finish(0.5).has_accuracy());
+
+  settings.guessed = false;
+  TaskMeter told(settings);
+  const absl::Status status = told.Add({{"y", Floats({1, 1}, {210})}}, Labelled(Int64s({1}, {216}), 1));
+  EXPECT_EQ(ReasonOf(status), ERROR_REASON_DATA_INVALID);
+}
+
 TEST(AgreementMeterTest, CountsEqualChoices) {
   AgreementMeter meter({.output = "y", .class_axis = 1});
   ASSERT_TRUE(
