@@ -35,6 +35,14 @@ endif()
 # use; the fuzz preset, which has no precompiled headers, holds them to it. libonnx's definitions change nothing for those
 # who do not link it, and a precompiled header is only taken where all definitions are the same.
 add_compile_definitions(ONNX_ML=1 ONNX_NAMESPACE=onnx)
+# A precompiled header's own bytes differ from checkout to checkout, and with them everything that ccache knows of its
+# readers. So ccache is given a digest of what it is made from instead (CCACHE_PCH_EXTSUM in ./dev): compiler, flags, list
+# of headers, and the versions of all packages that those come from.
+execute_process(COMMAND dpkg-query --show OUTPUT_VARIABLE packages ERROR_QUIET RESULT_VARIABLE no_packages)
+if(no_packages)
+  string(TIMESTAMP packages)  # not known: nothing is shared
+endif()
+file(SHA256 ${CMAKE_CURRENT_LIST_FILE} rules)
 function(modelpress_precompiled_headers name)
   file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/${name}.cc CONTENT "// Only there for the precompiled header.\n")
   add_library(${name} OBJECT ${CMAKE_BINARY_DIR}/${name}.cc)
@@ -44,6 +52,9 @@ function(modelpress_precompiled_headers name)
     <algorithm> <atomic> <chrono> <cmath> <cstdint> <filesystem> <format> <functional> <map> <memory> <mutex> <optional>
     <set> <span> <string> <string_view> <utility> <vector> <absl/container/flat_hash_map.h>
     <absl/container/flat_hash_set.h> <absl/status/statusor.h> <absl/strings/str_cat.h> <onnx/onnx_pb.h> ${ARGN})
+  string(SHA256 digest "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION} ${CMAKE_BUILD_TYPE} ${CMAKE_CXX_FLAGS} \
+${MODELPRESS_SANITIZE} ${name} ${ARGN} ${rules} ${packages}")
+  file(WRITE ${CMAKE_BINARY_DIR}/CMakeFiles/${name}.dir/cmake_pch.hxx.gch.sum ${digest})
 endfunction()
 if(NOT MODELPRESS_SANITIZE STREQUAL "fuzz")
   set(MODELPRESS_PRECOMPILE ON)
