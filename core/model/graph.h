@@ -103,6 +103,9 @@ bool IsDefaultDomain(std::string_view domain);
 // A well-formed Constant node of the default domain.
 bool IsConstantNode(const onnx::NodeProto& node);
 
+// The node's name for people: its own, or its first output's where it has none.
+std::string NodeName(const onnx::NodeProto& node);
+
 // Attribute access.
 const onnx::AttributeProto* FindAttribute(const onnx::NodeProto& node, std::string_view name);
 int64_t IntAttribute(const onnx::NodeProto& node, std::string_view name, int64_t fallback);

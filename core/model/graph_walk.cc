@@ -127,6 +127,10 @@ bool IsConstantNode(const onnx::NodeProto& node) {
   return node.op_type() == "Constant" && IsDefaultDomain(node.domain()) && node.output_size() == 1;
 }
 
+std::string NodeName(const onnx::NodeProto& node) {
+  return node.name().empty() && node.output_size() > 0 ? node.output(0) : node.name();
+}
+
 const onnx::AttributeProto* FindAttribute(const onnx::NodeProto& node, std::string_view name) {
   for (const onnx::AttributeProto& attribute : node.attribute()) {
     if (attribute.name() == name) return &attribute;
