@@ -43,7 +43,7 @@ class EqualizeLayersPass final : public Pass {
   }
   std::vector<std::string_view> must_precede() const override {
     return {"quantize_weights", "quantize_dead_zone", "quantize_static",
-            "convert_float16"};
+            "convert_float16", "convert_bfloat16"};
   }
   absl::Status Validate(const PassStep&) const override { return absl::OkStatus(); }
   PassEstimate Estimate(const Model& model, const PassStep&) const override {

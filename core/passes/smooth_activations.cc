@@ -45,7 +45,7 @@ class SmoothActivationsPass final : public Pass {
   }
   std::vector<std::string_view> must_precede() const override {
     return {"quantize_weights", "quantize_dead_zone", "quantize_static",
-            "convert_float16"};
+            "convert_float16", "convert_bfloat16"};
   }
   absl::Status Validate(const PassStep& step) const override {
     const SmoothActivations& options = step.smooth_activations();

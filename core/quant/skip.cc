@@ -41,6 +41,8 @@ std::string_view SkipReasonName(SkipReason reason) {
       return "slower";
     case SkipReason::kNothingGained:
       return "nothing_gained";
+    case SkipReason::kOutOfRange:
+      return "out_of_range";
     case SkipReason::kLossTooLarge:
       return "loss_too_large";
     case SkipReason::kNotObserved:

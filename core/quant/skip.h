@@ -26,6 +26,7 @@ enum class SkipReason {
   kOtherReaders,    // the weight is read in another way too, so that its floats would have to stay
   kSlower,          // the runtime has a kernel, but it is slower than the float one
   kNothingGained,   // the simple way is as good
+  kOutOfRange,      // a value on calibration samples is too large for the new type
   kLossTooLarge,    // measured on calibration samples, it costs more than the limits allow
   kNotObserved,     // no calibration sample came by its values, or they cannot be seen
 };

@@ -245,6 +245,7 @@ TEST(PassRegistryTest, WeightPassesStopInTheMiddle) {
       {"quantize_weights", "quantize_weights: {}"},
       {"quantize_dead_zone", "quantize_dead_zone: {}"},
       {"convert_float16", "convert_float16: {}"},
+      {"convert_bfloat16", "convert_bfloat16: {}"},
       {"prune_magnitude", "prune_magnitude: {sparsity_per_tensor: 0.5}"},
   };
   onnx::ModelProto proto = testing::ParseProto(R"(<ir_version: 8, opset_import: ["" : 13]>
