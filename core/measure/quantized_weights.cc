@@ -8,15 +8,23 @@
 namespace modelpress {
 namespace {
 
-// Operators that read quantized weights, and at which inputs. -1: none.
+// Operators that read quantized weights, and at which inputs; -1: none. `axis` of the zero points,
+// where the operator has no attribute for it.
 struct QuantizedOperand {
   std::string_view op;
   int weight, scale, zero_point;
+  int64_t axis = 1;
 };
 constexpr QuantizedOperand kQuantizedOperands[] = {
-    {"DequantizeLinear", 0, 1, 2}, {"QLinearConv", 3, 4, 5},  {"QLinearMatMul", 0, 1, 2},
-    {"QLinearMatMul", 3, 4, 5},    {"ConvInteger", 1, -1, 3}, {"MatMulInteger", 1, -1, 3},
+    {"DequantizeLinear", 0, 1, 2},
+    {"QLinearConv", 3, 4, 5},
+    {"QLinearMatMul", 0, 1, 2},
+    {"QLinearMatMul", 3, 4, 5},
+    {"ConvInteger", 1, -1, 3},
+    {"MatMulInteger", 1, -1, 3},
     {"MatMulInteger", 0, -1, 2},
+    {"DynamicQuantizeLSTM", 1, 8, 9, 2},
+    {"DynamicQuantizeLSTM", 2, 10, 11, 2},
 };
 
 constexpr int64_t kUnknownAxis = std::numeric_limits<int64_t>::max();
@@ -46,6 +54,24 @@ const onnx::TensorProto* ConstantBehind(const GraphIndex& index, const onnx::Gra
     *direct = false;
   }
   return nullptr;
+}
+
+// The scales of a weight of MatMulInteger and ConvInteger meet the one of the activation before both
+// meet the product.
+void AddProductScales(const GraphIndex& index, const onnx::GraphProto& graph,
+                      const onnx::NodeProto& mul, QuantizedWeights* found) {
+  if (mul.input_size() != 2) return;
+  for (const int i : {0, 1}) {
+    const onnx::NodeProto* producer = index.Producer(graph, mul.input(i));
+    if (producer == nullptr || producer->op_type() != "DynamicQuantizeLinear" ||
+        producer->output_size() < 2 || producer->output(1) != mul.input(i)) {
+      continue;
+    }
+    bool ignored = true;
+    if (const auto* scale = ConstantBehind(index, graph, mul, 1 - i, &ignored)) {
+      found->scales_and_zero_points.insert(scale);
+    }
+  }
 }
 
 bool IsNarrowInteger(const onnx::TensorProto& tensor) {
@@ -78,6 +104,7 @@ QuantizedWeights FindQuantizedWeights(const GraphIndex& index, onnx::ModelProto&
   ForEachGraph(proto, [&](onnx::GraphProto& graph, int) {
     for (const onnx::NodeProto& node : graph.node()) {
       if (node.op_type() == "Cast") AddCast(index, graph, node, &found);
+      if (node.op_type() == "Mul") AddProductScales(index, graph, node, &found);
       for (const QuantizedOperand& operand : kQuantizedOperands) {
         if (operand.op != node.op_type()) continue;
         bool direct = true, ignored = true;
@@ -87,7 +114,8 @@ QuantizedWeights FindQuantizedWeights(const GraphIndex& index, onnx::ModelProto&
         const onnx::TensorProto* zero_point =
             ConstantBehind(index, graph, node, operand.zero_point, &ignored);
         // Axes of a weight that was rearranged on the way are not those of the operator.
-        found.weights[weight] = {zero_point, direct ? IntAttribute(node, "axis", 1) : kUnknownAxis,
+        found.weights[weight] = {zero_point,
+                                 direct ? IntAttribute(node, "axis", operand.axis) : kUnknownAxis,
                                  IntAttribute(node, "block_size", 0)};
         found.scales_and_zero_points.insert(zero_point);
         found.scales_and_zero_points.insert(

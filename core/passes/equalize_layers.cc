@@ -42,8 +42,8 @@ class EqualizeLayersPass final : public Pass {
            "quantization per tensor after it";
   }
   std::vector<std::string_view> must_precede() const override {
-    return {"quantize_weights", "quantize_dead_zone", "quantize_static",
-            "convert_float16", "convert_bfloat16"};
+    return {"quantize_weights", "quantize_dead_zone", "quantize_dynamic",
+            "quantize_static",  "convert_float16",    "convert_bfloat16"};
   }
   absl::Status Validate(const PassStep&) const override { return absl::OkStatus(); }
   PassEstimate Estimate(const Model& model, const PassStep&) const override {

@@ -44,8 +44,8 @@ class SmoothActivationsPass final : public Pass {
            "quantization";
   }
   std::vector<std::string_view> must_precede() const override {
-    return {"quantize_weights", "quantize_dead_zone", "quantize_static",
-            "convert_float16", "convert_bfloat16"};
+    return {"quantize_weights", "quantize_dead_zone", "quantize_dynamic",
+            "quantize_static",  "convert_float16",    "convert_bfloat16"};
   }
   absl::Status Validate(const PassStep& step) const override {
     const SmoothActivations& options = step.smooth_activations();

@@ -37,7 +37,8 @@ class Rewriter {
       }
     }
     if (others) {
-      MP_RETURN_IF_ERROR(weight.is_moved ? DecodeBeforeMoves(coded) : Dequantize(coded));
+      MP_RETURN_IF_ERROR(weight.is_moved || coded.decode_at_load ? DecodeAtLoad(coded)
+                                                                : Dequantize(coded));
     }
     if (!gathers.empty()) MP_RETURN_IF_ERROR(DequantizeRows(coded, gathers));
 
@@ -145,7 +146,7 @@ class Rewriter {
     additions_.AddNode(graph, "Mul", {values, decoding.scale}, FloatsOf(coded, graph, output));
   }
 
-  absl::Status DecodeBeforeMoves(const CodedWeight& coded) {
+  absl::Status DecodeAtLoad(const CodedWeight& coded) {
     MP_ASSIGN_OR_RETURN(const Decoding decoding, AddDecoding(coded, "_"));
     const std::string values = additions_.names().Make(coded.weight.name + "_values");
     AddCast(coded.weight.graph, codes_name_, values, DataType::kFloat);

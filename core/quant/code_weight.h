@@ -24,6 +24,9 @@ struct CodedWeight {
   std::vector<AffineParameters> parameters;
   std::optional<size_t> axis;
   WeightRef codes;
+  // Decoded by Cast and Mul of constants, which the runtime folds when it loads the model: no time at
+  // each call, and as much memory as floats.
+  bool decode_at_load = false;
 };
 
 // Sets dims, layout and axis from the weight. Where its readers have no common channel axis it gets

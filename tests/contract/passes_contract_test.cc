@@ -244,6 +244,7 @@ TEST(PassRegistryTest, WeightPassesStopInTheMiddle) {
   const std::map<std::string, std::string> steps = {
       {"quantize_weights", "quantize_weights: {}"},
       {"quantize_dead_zone", "quantize_dead_zone: {}"},
+      {"quantize_dynamic", "quantize_dynamic: {}"},
       {"convert_float16", "convert_float16: {}"},
       {"convert_bfloat16", "convert_bfloat16: {}"},
       {"prune_magnitude", "prune_magnitude: {sparsity_per_tensor: 0.5}"},

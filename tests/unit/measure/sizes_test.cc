@@ -64,6 +64,16 @@ TEST(SummariseTest, LiteralModels) {
             f = Cast <to = 1> (c)
             y = Mul(f, r) })",
        6, 4, 4},
+      // Scales that meet the one of an activation first.
+      {R"(<ir_version: 8, opset_import: ["" : 17]>
+          g (float[2, 2] x) => (float[2, 3] y)
+          <int8[2, 3] q = {1, 0, 2, 0, 3, -1}, float[3] s = {0.5, 1.0, 2.0}>
+          { c, a, z = DynamicQuantizeLinear(x)
+            i = MatMulInteger(c, q, z)
+            f = Cast <to = 1> (i)
+            m = Mul(a, s)
+            y = Mul(f, m) })",
+       6, 4, 5},
       // Constants of nodes and subgraphs count too; integers that nothing dequantizes do not.
       {R"(<ir_version: 8, opset_import: ["" : 17]>
           g (bool b, float[2] x) => (float[2] y)

@@ -1,0 +1,79 @@
+// What a pass may cost; see loss_limits.h.
+#include "core/measure/loss_limits.h"
+
+#include <cmath>
+#include <limits>
+
+#include "core/base/format_string.h"
+#include "core/base/status.h"
+#include "modelpress/v1/recipe.pb.h"
+
+namespace modelpress {
+namespace {
+
+constexpr double kDefaultAgreement = 0.98, kDefaultSqnrDb = 20;
+
+}  // namespace
+
+absl::Status ValidateLimits(const v1::LossLimits& limits, std::string_view field) {
+  const auto invalid = [&](std::string_view name, std::string_view rule) {
+    const std::string path = FormatString("{}.{}", field, name);
+    return Error(ERROR_REASON_RECIPE_INVALID, FormatString("{} must be {}", path, rule))
+        .With("field", path);
+  };
+  if (limits.has_min_agreement() && !(limits.min_agreement() >= 0 && limits.min_agreement() <= 1)) {
+    return invalid("min_agreement", "0 to 1");
+  }
+  if (limits.has_min_sqnr_db() && !std::isfinite(limits.min_sqnr_db())) {
+    return invalid("min_sqnr_db", "a finite number");
+  }
+  return absl::OkStatus();
+}
+
+bool IsWithin(const ModelLoss& loss, const v1::LossLimits& limits) {
+  if (limits.off()) return true;
+  const double sqnr = limits.has_min_sqnr_db() ? limits.min_sqnr_db() : kDefaultSqnrDb;
+  const double agreement = limits.has_min_agreement() ? limits.min_agreement() : kDefaultAgreement;
+  return loss.sqnr_db >= sqnr && (!loss.agreement.has_value() || *loss.agreement >= agreement);
+}
+
+std::string Describe(const ModelLoss& loss) {
+  std::string text = FormatString("{:.1f} dB", loss.sqnr_db);
+  if (loss.agreement.has_value()) text += FormatString(", agreement {:.4f}", *loss.agreement);
+  return text;
+}
+
+absl::StatusOr<ModelLoss> MeasureCandidate(const LossMeter& meter, const Model& candidate,
+                                           std::string* failure) {
+  auto loss = meter.Measure(candidate);
+  if (loss.ok()) {
+    if (meter.synthetic()) loss->agreement.reset();
+    return loss;
+  }
+  switch (ReasonOf(loss.status())) {
+    case ERROR_REASON_OP_UNSUPPORTED:
+    case ERROR_REASON_OPSET_UNSUPPORTED:
+    case ERROR_REASON_MODEL_MALFORMED:
+    case ERROR_REASON_RUNTIME_FAILED:
+    case ERROR_REASON_ARTIFACT_REJECTED:
+      break;
+    default:
+      return loss;
+  }
+  if (failure != nullptr) *failure = std::string(loss.status().message());
+  return ModelLoss{.sqnr_db = -std::numeric_limits<double>::infinity()};
+}
+
+absl::StatusOr<size_t> FewestLeftOut(
+    size_t entries, const v1::LossLimits& limits,
+    const std::function<absl::StatusOr<ModelLoss>(size_t count)>& without) {
+  size_t enough = entries, too_few = 0;
+  while (enough - too_few > 1) {
+    const size_t middle = too_few + (enough - too_few) / 2;
+    MP_ASSIGN_OR_RETURN(const ModelLoss loss, without(middle));
+    (IsWithin(loss, limits) ? enough : too_few) = middle;
+  }
+  return enough;
+}
+
+}  // namespace modelpress

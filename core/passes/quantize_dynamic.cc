@@ -1,0 +1,586 @@
+// quantize_dynamic: MatMul, Gemm and LSTM in 8-bit integers, activations quantized when the model
+// runs.
+//
+//   x float --> MatMul (W float) --> y
+//   x float --> DynamicQuantizeLinear --> MatMulInteger (W int8) --> Cast --> Mul (scales) --> y
+//
+//   activations  uint8, scale = (max - min) / 255 over the tensor at hand (ONNX
+//                DynamicQuantizeLinear): no calibration, and no range that later data leaves
+//   weights      int8 symmetric or uint8 asymmetric, one scale for each output channel
+//                (quantize_weights has the formula)
+//
+// The forms are those that ONNX Runtime fuses into one kernel; see core/quant/dynamic_layers.h.
+// Weights that no integer kernel reads are stored as codes all the same, and decoded when the model
+// is loaded: smaller, as fast as before.
+//
+//   W float --> Conv                   W int8 --> Cast --> Mul (scales) --> Conv
+//
+// Convolutions are among them unless `convolutions: faster` asks for more: alone, ConvInteger took
+// 0.6 to 2.1 of the float Conv's time (ONNX Runtime 1.21, one core with VNNI, 11 shapes of ResNet and
+// MobileNet), but a text detector, an angle classifier and a file-type classifier were no faster with
+// those that were; and choosing by the clock does not give the same bytes every time.
+//
+// Safe by default: what was done is measured against the float model on calibration samples. Where
+// it loses more than the limits allow, each layer is measured alone, and the costliest run in float,
+// as few as will do; their weights are stored as codes if that is within the limits.
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+
+#include "core/base/format_string.h"
+#include "core/base/status.h"
+#include "core/measure/convolution_speed.h"
+#include "core/measure/dynamic_choice.h"
+#include "core/passes/coding_pass.h"
+#include "core/quant/dynamic_layers.h"
+#include "core/quant/function_inlining.h"
+#include "core/quant/opset_conversion.h"
+#include "core/quant/progress.h"
+#include "core/quant/weight_selection.h"
+#include "core/runtime/constant_expression.h"
+#include "core/statistics/calibration_samples.h"
+
+namespace modelpress {
+namespace {
+
+// Measured on one core; only for plans.
+constexpr double kBytesPerSecond = 1e9;
+// DynamicQuantizeLinear is of opset 11; 13 is what DequantizeLinear per channel needs, so that
+// other passes find it done.
+constexpr int64_t kNeededOpset = 11, kRaisedOpset = 13;
+// Operators that never run in integers (Conv, the first, does where it is asked for), and all whose
+// weights can be stored as codes.
+constexpr std::string_view kFloatOperators[] = {"Conv", "ConvTranspose", "Gather", "GRU", "RNN"};
+constexpr std::string_view kAllOperators[] = {"Conv", "ConvTranspose", "Gather", "GRU",
+                                              "RNN",  "MatMul",        "Gemm",   "LSTM"};
+
+// Codes of smaller weights save less than the nodes that decode them take.
+constexpr uint64_t kLeastStored = 512;
+// Samples on which each stored weight is measured alone.
+constexpr uint64_t kJudgedAlone = 4;
+
+bool ReadsIntegerWeight(const onnx::NodeProto& node, int input) {
+  if (!IsDefaultDomain(node.domain())) return false;
+  if (node.op_type() == "LSTM") return input == 1 || input == 2;
+  return input == 1 && (node.op_type() == "MatMul" || node.op_type() == "Gemm");
+}
+
+// One run of the pass.
+class Quantization {
+ public:
+  Quantization(Model& model, const QuantizeDynamic& options, PassContext& context,
+               PassReport* report)
+      : model_(model), options_(options), context_(context), report_(*report) {}
+
+  absl::Status Run() {
+    MP_RETURN_IF_ERROR(context_.job->cancellation->Check());
+    ForEachTensor(model_.mutable_proto(), [&](const TensorSite& site) {
+      if (!site.value_name.empty() && IsFloatingPoint(Type(*site.tensor))) {
+        constants_.insert(site.value_name);
+      }
+    });
+    InlineFunctions(model_, report_.mutable_notes());
+    SeparateInitializersFromInputs(model_);
+    MP_RETURN_IF_ERROR(RaiseOpset());
+    MP_RETURN_IF_ERROR(MakeMeter());
+    const bool others = !options_.has_other_weights() || options_.other_weights();
+    if (others) {
+      MP_RETURN_IF_ERROR(StoreWeights(
+          std::span(kFloatOperators).subspan(integers_ && tries_convolutions_ ? 1 : 0), 0, 0.2));
+    }
+    if (integers_) MP_RETURN_IF_ERROR(QuantizeLayers(0.2, 0.9));
+    if (others) MP_RETURN_IF_ERROR(StoreWeights(kAllOperators, 0.9, 1));
+    for (v1::Skip& skip : not_integer_) AddSkip(std::move(skip));
+    for (const v1::Skip& skip : skips_) {
+      if (!changed_.contains(skip.tensor())) *report_.add_skips() = skip;
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  WeightProgress::Sink Part(double from, double to) const {
+    return [this, from, to](double fraction, std::string_view detail) {
+      if (context_.progress) context_.progress(from + (to - from) * fraction, detail);
+    };
+  }
+
+  // The first thing that is said about a constant of the caller's model counts.
+  void AddSkip(v1::Skip skip) {
+    if (!constants_.contains(skip.tensor()) || !skipped_.insert(skip.tensor()).second) return;
+    skips_.push_back(std::move(skip));
+  }
+
+  void AddChange(Change change) {
+    changed_.insert(change.tensor());
+    *report_.add_changes() = std::move(change);
+  }
+
+  // Where there is a layer for integers, once weights are folded.
+  absl::Status RaiseOpset() {
+    const int64_t opset = model_.opset();
+    if (opset >= kNeededOpset) return absl::OkStatus();
+    Model probe = model_.Clone();
+    MP_RETURN_IF_ERROR(
+        FoldConstantInputs(probe, *context_.arena, ReadsIntegerWeight, *context_.job->cancellation)
+            .status());
+    const GraphIndex index(probe.mutable_proto());
+    MP_ASSIGN_OR_RETURN(const DynamicLayers found,
+                        FindDynamicLayers(probe, index, options_.weights(), tries_convolutions_));
+    if (found.layers.empty()) return absl::OkStatus();
+    const absl::Status converted = ConvertDefaultDomain(model_, kRaisedOpset);
+    if (converted.ok()) {
+      report_.add_notes(FormatString("opset {} was converted to {}: DynamicQuantizeLinear needs {}",
+                                     opset, kRaisedOpset, kNeededOpset));
+      return absl::OkStatus();
+    }
+    if (ReasonOf(converted) != ERROR_REASON_OPSET_UNSUPPORTED) return converted;
+    integers_ = false;
+    report_.add_notes(FormatString("no layer runs in integers: that needs opset {}, and {}",
+                                   kNeededOpset, std::string(converted.message())));
+    return absl::OkStatus();
+  }
+
+  absl::Status MakeMeter() {
+    const LossLimits& limits = options_.limits();
+    if (limits.off()) return absl::OkStatus();
+    auto meter = LossMeter::Make(model_, context_.data,
+                                 limits.max_samples() > 0 ? limits.max_samples() : kJudgedSamples,
+                                 context_.seed, *context_.arena, *context_.job);
+    if (meter.ok()) {
+      meter_ = *std::move(meter);
+      reference_ = model_.Clone();
+    } else if (context_.data != nullptr || ReasonOf(meter.status()) == ERROR_REASON_JOB_CANCELLED) {
+      return meter.status();
+    } else {
+      report_.add_notes(FormatString(
+          "the loss was not measured: without data, and the model does not run on synthetic "
+          "samples ({})",
+          std::string(meter.status().message())));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status StoreWeights(std::span<const std::string_view> operators, double from, double to);
+  // What one weight costs as codes.
+  struct StoredCost {
+    size_t place = 0;
+    ModelLoss alone;
+    std::string failure;
+    double noise_for_bytes = 0;
+  };
+  absl::StatusOr<std::vector<StoredCost>> CostsOf(const WeightSelection& selection,
+                                                  const std::map<size_t, CodedWeight>& coded,
+                                                  const std::map<size_t, Change>& changes);
+  absl::StatusOr<Model> WithStored(const WeightSelection& selection,
+                                   const std::map<size_t, CodedWeight>& coded);
+  absl::Status QuantizeLayers(double from, double to);
+  void ReportLayers(const DynamicLayers& found, const std::vector<DynamicWeight>& weights,
+                    const std::vector<DynamicUnit>& units);
+  void ReportParts(const CandidateWeight& weight);
+
+  // Names of folded weights mean nothing to anyone.
+  const std::string& SourceOf(const std::string& name) const {
+    const auto known = sources_.find(name);
+    return known == sources_.end() ? name : known->second.front();
+  }
+
+  Model& model_;
+  const QuantizeDynamic& options_;
+  PassContext& context_;
+  PassReport& report_;
+  const bool per_channel_ = options_.granularity() != QuantizeWeights::GRANULARITY_PER_TENSOR;
+  const AffineRule rule_ = {
+      .type = options_.type() == QuantizeWeights::TYPE_UINT8 ? CodeType::kUint8 : CodeType::kInt8,
+      .symmetric = options_.type() != QuantizeWeights::TYPE_UINT8};
+  const bool tries_convolutions_ = options_.convolutions() == QuantizeDynamic::CONVOLUTIONS_FASTER;
+  // Float constants before anything was changed.
+  std::set<std::string> constants_;
+  bool integers_ = true;
+  // Null: nothing is measured.
+  std::unique_ptr<LossMeter> meter_;
+  // What it compares with.
+  Model reference_;
+  // The constants behind folded weights, the largest first.
+  std::map<std::string, std::vector<std::string>> sources_;
+  // Why constants are not read by integer layers.
+  std::vector<v1::Skip> not_integer_;
+  std::vector<v1::Skip> skips_;
+  std::set<std::string> skipped_;
+  std::set<std::string> changed_;
+  // Weights that cost too much as codes.
+  std::set<std::string> rejected_;
+};
+
+// A copy of the model in which some of the selected weights, given by their places, are codes.
+absl::StatusOr<Model> Quantization::WithStored(const WeightSelection& selection,
+                                               const std::map<size_t, CodedWeight>& coded) {
+  Model candidate = model_.Clone();
+  const GraphIndex index(candidate.mutable_proto());
+  MP_ASSIGN_OR_RETURN(SelectedWeights found, SelectWeights(candidate, index, selection));
+  std::vector<CodedWeight> stored;
+  for (const auto& [place, weight] : coded) {
+    stored.push_back(weight);
+    stored.back().weight = std::move(found.weights[place]);
+  }
+  MP_RETURN_IF_ERROR(ReplaceByCodes(candidate, *context_.arena, std::move(stored)));
+  RemoveDead(candidate.mutable_proto());
+  return candidate;
+}
+
+// Each alone, on few samples; the one with most noise for the bytes it saves first.
+absl::StatusOr<std::vector<Quantization::StoredCost>> Quantization::CostsOf(
+    const WeightSelection& selection, const std::map<size_t, CodedWeight>& coded,
+    const std::map<size_t, Change>& changes) {
+  MP_ASSIGN_OR_RETURN(const auto meter,
+                      LossMeter::Make(reference_, context_.data, kJudgedAlone, context_.seed,
+                                      *context_.arena, *context_.job));
+  std::vector<StoredCost> costs;
+  for (const auto& [place, weight] : coded) {
+    StoredCost& cost = costs.emplace_back();
+    cost.place = place;
+    MP_ASSIGN_OR_RETURN(const Model candidate, WithStored(selection, {{place, weight}}));
+    MP_ASSIGN_OR_RETURN(cost.alone, MeasureCandidate(*meter, candidate, &cost.failure));
+    const Change& change = changes.at(place);
+    const double saved =
+        static_cast<double>(change.bytes_before()) - static_cast<double>(change.bytes_after());
+    cost.noise_for_bytes = std::pow(10, -cost.alone.sqnr_db / 10) / std::max(1.0, saved);
+  }
+  std::ranges::stable_sort(costs, std::greater(), &StoredCost::noise_for_bytes);
+  return costs;
+}
+
+absl::Status Quantization::StoreWeights(std::span<const std::string_view> operators, double from,
+                                        double to) {
+  WeightSelection selection = options_.weights();
+  selection.clear_op_types();
+  const auto& wanted = options_.weights().op_types();
+  for (const std::string_view op : operators) {
+    if (wanted.empty() || std::ranges::find(wanted, op) != wanted.end()) {
+      selection.add_op_types(std::string(op));
+    }
+  }
+  // None would mean the default ones.
+  if (selection.op_types().empty()) return absl::OkStatus();
+  if (!selection.has_min_elements()) selection.set_min_elements(kLeastStored);
+  const GraphIndex index(model_.mutable_proto());
+  MP_ASSIGN_OR_RETURN(SelectedWeights found, SelectWeights(model_, index, selection));
+  if (operators.size() == std::size(kAllOperators)) {
+    for (v1::Skip& skip : found.skips) AddSkip(std::move(skip));
+  }
+  uint64_t total = 0;
+  for (const CandidateWeight& weight : found.weights) total += weight.elements * sizeof(float);
+  const WeightProgress::Sink sink = Part(from, to);
+  WeightProgress progress(sink, total);
+  std::map<size_t, CodedWeight> coded;
+  std::map<size_t, Change> changes;
+  for (size_t i = 0; i < found.weights.size(); ++i) {
+    MP_RETURN_IF_ERROR(context_.job->cancellation->Check());
+    const CandidateWeight& candidate = found.weights[i];
+    if (rejected_.contains(candidate.name)) continue;
+    if (candidate.weight_uses.empty()) {
+      AddSkip(MakeSkip(SkipReason::kExcluded, candidate.name, candidate.reader(),
+                       "not read as a weight"));
+      continue;
+    }
+    CodedWeight weight;
+    weight.weight = candidate;
+    weight.rule = rule_;
+    weight.decode_at_load = true;
+    MP_ASSIGN_OR_RETURN(
+        std::optional<v1::Skip> skip,
+        EncodeByRounding(model_, context_, per_channel_, progress, &weight, &changes[i]));
+    if (skip.has_value()) {
+      AddSkip(*std::move(skip));
+      continue;
+    }
+    MP_ASSIGN_OR_RETURN(const auto bytes, model_.Bytes(*weight.weight.tensor));
+    changes[i].set_bytes_before(bytes.size());
+    changes[i].set_bytes_after(weight.codes.length + weight.parameters.size() * sizeof(float));
+    coded.emplace(i, std::move(weight));
+  }
+  if (coded.empty()) return absl::OkStatus();
+
+  MP_ASSIGN_OR_RETURN(Model candidate, WithStored(selection, coded));
+  if (meter_ != nullptr) {
+    MP_ASSIGN_OR_RETURN(ModelLoss loss, MeasureCandidate(*meter_, candidate, nullptr));
+    if (!IsWithin(loss, options_.limits())) {
+      MP_ASSIGN_OR_RETURN(const std::vector<StoredCost> order, CostsOf(selection, coded, changes));
+      const auto rest = [&](size_t count) {
+        std::map<size_t, CodedWeight> kept = coded;
+        for (size_t n = 0; n < count; ++n) kept.erase(order[n].place);
+        return kept;
+      };
+      MP_ASSIGN_OR_RETURN(const size_t left_out,
+                          FewestLeftOut(order.size(), options_.limits(),
+                                        [&](size_t count) -> absl::StatusOr<ModelLoss> {
+                                          MP_ASSIGN_OR_RETURN(const Model model,
+                                                              WithStored(selection, rest(count)));
+                                          return MeasureCandidate(*meter_, model, nullptr);
+                                        }));
+      for (size_t n = 0; n < left_out; ++n) {
+        const CandidateWeight& weight = found.weights[order[n].place];
+        rejected_.insert(weight.name);
+        AddSkip(MakeSkip(
+            SkipReason::kLossTooLarge, weight.name, weight.reader(),
+            order[n].failure.empty()
+                ? FormatString("its codes alone leave {}; the limits are kept without them",
+                               Describe(order[n].alone))
+                : FormatString("the runtime does not run it so: {}", order[n].failure)));
+      }
+      coded = rest(left_out);
+      if (coded.empty()) return absl::OkStatus();
+      MP_ASSIGN_OR_RETURN(candidate, WithStored(selection, coded));
+      MP_ASSIGN_OR_RETURN(loss, MeasureCandidate(*meter_, candidate, nullptr));
+    }
+    report_.add_notes(
+        FormatString("{} weights stored as codes and decoded when the model is "
+                     "loaded: {} on {}",
+                     coded.size(), Describe(loss), meter_->description()));
+  }
+  for (const auto& [place, weight] : coded) {
+    Change& change = changes[place];
+    change.set_what(change.what() + ", decoded when the model is loaded");
+    // Why it does not run in integers.
+    const auto why = std::ranges::find(not_integer_, change.tensor(), &v1::Skip::tensor);
+    if (why != not_integer_.end())
+      change.set_what(FormatString("{}: {}", change.what(), why->detail()));
+    AddChange(std::move(change));
+  }
+  model_ = std::move(candidate);
+  return absl::OkStatus();
+}
+
+absl::Status Quantization::QuantizeLayers(double from, double to) {
+  MP_ASSIGN_OR_RETURN(
+      const std::vector<FoldedInput> folded,
+      FoldConstantInputs(model_, *context_.arena, ReadsIntegerWeight, *context_.job->cancellation));
+  for (const FoldedInput& input : folded) {
+    if (!input.sources.empty()) sources_[input.name] = input.sources;
+  }
+  const GraphIndex index(model_.mutable_proto());
+  MP_ASSIGN_OR_RETURN(DynamicLayers found,
+                      FindDynamicLayers(model_, index, options_.weights(), tries_convolutions_));
+
+  uint64_t total = 0;
+  for (const CandidateWeight& weight : found.weights) total += weight.elements * sizeof(float);
+  const double middle = (from + to) / 2;
+  const WeightProgress::Sink encoding = Part(from, middle), choosing = Part(middle, to);
+  WeightProgress progress(encoding, total);
+  std::vector<DynamicWeight> weights;
+  std::vector<bool> usable;
+  for (size_t w = 0; w < found.weights.size(); ++w) {
+    progress.Start(found.weights[w].name);
+    MP_RETURN_IF_ERROR(context_.job->cancellation->Check());
+    MP_ASSIGN_OR_RETURN(
+        DynamicWeight weight,
+        EncodeDynamicWeight(model_, found.weights[w], found.layouts[w], rule_, per_channel_,
+                            *context_.arena, *context_.job, progress.callback()));
+    usable.push_back(weight.finite);
+    weights.push_back(std::move(weight));
+  }
+  std::vector<DynamicUnit> units = MakeDynamicUnits(found, usable);
+  if (tries_convolutions_) {
+    MP_ASSIGN_OR_RETURN(const auto samples,
+                        OpenCalibrationSamples(model_, context_.data, 1, 1, context_.seed));
+    MP_RETURN_IF_ERROR(LeaveOutSlowConvolutions(model_, weights, *samples, *context_.arena,
+                                                *context_.job, &units));
+    MP_ASSIGN_OR_RETURN(const std::optional<double> ratio,
+                        LeaveOutUselessConvolutions(model_, weights, *samples, *context_.arena,
+                                                    *context_.job, &units));
+    if (ratio.has_value()) {
+      report_.add_notes(FormatString(
+          "with convolutions in integers the model takes {:.2f} of the time without", *ratio));
+    }
+  }
+  if (meter_ != nullptr) {
+    MP_ASSIGN_OR_RETURN(const std::optional<ModelLoss> loss,
+                        ChooseDynamicUnits(model_, weights, options_.limits(), *meter_,
+                                           *context_.arena, choosing, &units));
+    if (loss.has_value()) {
+      report_.add_notes(FormatString("{} of {} layers run in integers: {} on {}",
+                                     ChosenLayers(units).size(), found.layers.size(),
+                                     Describe(*loss), meter_->description()));
+    }
+  }
+  ReportLayers(found, weights, units);
+
+  // A folded weight that stays float would be stored twice where others read its constant too.
+  const std::vector<const DynamicLayer*> chosen = ChosenLayers(units);
+  std::set<std::string> coded;
+  for (const DynamicLayer* layer : chosen) {
+    for (const size_t w : layer->weights) coded.insert(weights[w].name);
+  }
+  for (const FoldedInput& input : folded) {
+    if (!coded.contains(input.name)) input.node->set_input(input.input, input.original);
+  }
+  MP_RETURN_IF_ERROR(QuantizeDynamicLayers(model_, weights, chosen, *context_.arena));
+  RemoveDead(model_.mutable_proto());
+  return absl::OkStatus();
+}
+
+void Quantization::ReportLayers(const DynamicLayers& found,
+                                const std::vector<DynamicWeight>& weights,
+                                const std::vector<DynamicUnit>& units) {
+  std::vector<const DynamicUnit*> unit_of(weights.size(), nullptr);
+  for (const DynamicUnit& unit : units) {
+    for (const DynamicLayer* layer : unit.layers) {
+      for (const size_t w : layer->weights) unit_of[w] = &unit;
+    }
+  }
+  for (size_t w = 0; w < weights.size(); ++w) {
+    const CandidateWeight& weight = found.weights[w];
+    const DynamicUnit* unit = unit_of[w];
+    const auto skip = [&](SkipReason reason, std::string_view detail) {
+      not_integer_.push_back(MakeSkip(reason, SourceOf(weight.name), weight.reader(), detail));
+    };
+    if (unit == nullptr) {
+      skip(SkipReason::kNotFinite, weights[w].finite
+                                       ? "its layer's other weight holds NaN or infinity"
+                                       : "holds NaN or infinity");
+    } else if (!unit->chosen && weight.uses[0].node->op_type() == "Conv" &&
+               !unit->alone.has_value()) {
+      skip(
+          SkipReason::kSlower,
+          unit->time_ratio.has_value()
+              ? FormatString("in integers it takes {:.2f} of the float Conv's time here, alone and "
+                             "without what stands between layers",
+                             *unit->time_ratio)
+              : "its input was not seen, so that it could not be timed");
+    } else if (!unit->failure.empty()) {
+      skip(SkipReason::kLossTooLarge,
+           FormatString("the runtime does not run it so: {}", unit->failure));
+    } else if (!unit->chosen) {
+      skip(SkipReason::kLossTooLarge,
+           FormatString("alone in integers it leaves {}; the limits are kept without it",
+                        Describe(*unit->alone)));
+    } else {
+      Change change;
+      change.set_tensor(SourceOf(weight.name));
+      change.set_node(std::string(weight.reader()));
+      change.set_what(FormatString(
+          "{} in integers: {} {}, {} scales, activations uint8", weight.uses[0].node->op_type(),
+          weights[w].symmetric ? "int8" : "uint8 asymmetric",
+          per_channel_ ? "per channel" : "per tensor", weights[w].scales.length / sizeof(float)));
+      if (weights[w].sums.noise > 0) {
+        change.set_sqnr_db(10 * std::log10(weights[w].sums.signal / weights[w].sums.noise));
+      }
+      change.set_bytes_before(weight.elements * sizeof(float));
+      change.set_bytes_after(weights[w].codes.length + weights[w].scales.length);
+      if (unit->alone.has_value()) change.set_model_sqnr_db(unit->alone->sqnr_db);
+      if (unit->time_ratio.has_value()) {
+        change.set_what(
+            FormatString("{}, {:.2f} of the float time here", change.what(), *unit->time_ratio));
+      }
+      AddChange(std::move(change));
+      ReportParts(weight);
+    }
+  }
+  not_integer_.insert(not_integer_.end(), found.skips.begin(), found.skips.end());
+}
+
+// The other constants that a folded weight was put together from.
+void Quantization::ReportParts(const CandidateWeight& weight) {
+  const auto known = sources_.find(weight.name);
+  if (known == sources_.end()) return;
+  for (const std::string& part : known->second) {
+    if (!constants_.contains(part) || changed_.contains(part)) continue;
+    Change change;
+    change.set_tensor(part);
+    change.set_node(std::string(weight.reader()));
+    change.set_what(FormatString("in one weight with {}", SourceOf(weight.name)));
+    AddChange(std::move(change));
+  }
+}
+
+class QuantizeDynamicPass final : public Pass {
+ public:
+  std::string_view name() const override { return "quantize_dynamic"; }
+  std::string_view summary() const override {
+    return "MatMul, Gemm and LSTM in 8-bit integers, activation ranges taken while running: "
+           "smaller and faster, no calibration";
+  }
+  absl::Status Validate(const PassStep& step) const override {
+    const QuantizeDynamic& options = step.quantize_dynamic();
+    MP_RETURN_IF_ERROR(ValidateLimits(options.limits(), "quantize_dynamic.limits"));
+    return ValidateSelection(options.weights(), "quantize_dynamic.weights");
+  }
+  PassEstimate Estimate(const Model& model, const PassStep&) const override {
+    const uint64_t bytes = WeightBytes(model);
+    // The runtime holds one sample's activations; codes are written twice where they are
+    // transposed.
+    return {128 << 20, bytes / 2 + bytes / 16 + (4 << 20),
+            1 + static_cast<double>(bytes) / kBytesPerSecond};
+  }
+  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
+                                 PassContext& context) const override {
+    PassReport report;
+    report.set_pass(std::string(name()));
+    report.set_weight_bytes_before(WeightBytes(model));
+    MP_RETURN_IF_ERROR(Quantization(model, step.quantize_dynamic(), context, &report).Run());
+    MP_RETURN_IF_ERROR(RequireChange(step, report));
+    report.set_weight_bytes_after(WeightBytes(model));
+    return report;
+  }
+  std::vector<PassExample> examples() const override;
+  std::vector<std::vector<PassStep>> tuning_candidates() const override {
+    PassStep step;
+    step.mutable_quantize_dynamic();
+    return {{step}};
+  }
+};
+
+std::vector<PassExample> QuantizeDynamicPass::examples() const {
+  return {
+      {"a MatMul; its bias is added as before",
+       R"(<ir_version: 8, opset_import: ["" : 13]>
+          g (float[2, 4] x) => (float[2, 2] y)
+          <float[4, 2] w = {1, -0.5, 0.25, 2, -3, 0.1, 0.7, -0.9}, float[2] b = {1, 2}>
+          { h = MatMul(x, w)
+            y = Add(h, b) })",
+       "quantize_dynamic: {weights: {min_elements: 1}}",
+       {"DynamicQuantizeLinear", "MatMulInteger", "Cast", "Mul", "Mul", "Add"},
+       0.1},
+      {"layers that read one value share its codes; a Gemm becomes a product and a sum",
+       R"(<ir_version: 8, opset_import: ["" : 9]>
+          g (float[2, 4] x) => (float[2, 2] y, float[2, 2] z)
+          <float[4, 2] w = {1, -0.5, 0.25, 2, -3, 0.1, 0.7, -0.9},
+           float[2, 4] v = {1, -0.5, 0.25, 2, -3, 0.1, 0.7, -0.9}, float[2] b = {1, 2}>
+          { y = MatMul(x, w)
+            z = Gemm <transB = 1, alpha = 0.5, beta = 2.0> (x, v, b) })",
+       "quantize_dynamic: {type: uint8, weights: {min_elements: 1}}",
+       {"DynamicQuantizeLinear", "MatMulInteger", "MatMulInteger", "Cast", "Mul", "Mul", "Cast",
+        "Mul", "Mul", "Mul", "Mul", "Add"},
+       0.1},
+      {"an LSTM whose weights are put together from constants",
+       R"(<ir_version: 8, opset_import: ["" : 14]>
+          g (float[3, 1, 2] x) => (float[3, 1, 1, 2] y)
+          <float[8, 2] w = {1, -0.5, 0.25, 2, -3, 0.1, 0.7, -0.9, 1, -0.5, 0.25, 2, -3, 0.1, 0.7, -0.9},
+           float[1, 8, 2] r = {0.5, -0.5, 0.25, 0.1, -0.3, 0.1, 0.7, -0.9, 0.1, -0.5, 0.25, 0.2, -0.3,
+                               0.1, 0.7, -0.9},
+           int64[1] axes = {0}>
+          { u = Unsqueeze(w, axes)
+            y = LSTM <hidden_size = 2> (x, u, r) })",
+       "quantize_dynamic: {weights: {min_elements: 1}}",
+       {"DynamicQuantizeLSTM"},
+       0.1},
+      {"a convolution computes in float; its weight is stored as codes",
+       R"(<ir_version: 8, opset_import: ["" : 13]>
+          g (float[1, 1, 4] x) => (float[1, 2, 1] y)
+          <float[2, 1, 4] w = {1, -0.5, 0.25, 2, -3, 0.1, 0.7, -0.9}, float[2] b = {1, 2}>
+          { y = Conv(x, w, b) })",
+       "quantize_dynamic: {weights: {min_elements: 1}}",
+       {"Cast", "Mul", "Conv"},
+       0.1},
+  };
+}
+
+}  // namespace
+
+void RegisterPass_quantize_dynamic(PassRegistry& registry) {
+  registry.Add(std::make_unique<QuantizeDynamicPass>());
+}
+
+}  // namespace modelpress
