@@ -14,6 +14,7 @@ struct QuantizedOperand {
   std::string_view op;
   int weight, scale, zero_point;
   int64_t axis = 1;
+  std::string_view axis_attribute = "axis";
 };
 constexpr QuantizedOperand kQuantizedOperands[] = {
     {"DequantizeLinear", 0, 1, 2},
@@ -25,6 +26,8 @@ constexpr QuantizedOperand kQuantizedOperands[] = {
     {"MatMulInteger", 0, -1, 2},
     {"DynamicQuantizeLSTM", 1, 8, 9, 2},
     {"DynamicQuantizeLSTM", 2, 10, 11, 2},
+    {"MatMulNBits", 1, 2, 3},
+    {"GatherBlockQuantized", 0, 2, 3, 1, "quantize_axis"},
 };
 
 constexpr int64_t kUnknownAxis = std::numeric_limits<int64_t>::max();
@@ -114,9 +117,14 @@ QuantizedWeights FindQuantizedWeights(const GraphIndex& index, onnx::ModelProto&
         const onnx::TensorProto* zero_point =
             ConstantBehind(index, graph, node, operand.zero_point, &ignored);
         // Axes of a weight that was rearranged on the way are not those of the operator.
-        found.weights[weight] = {zero_point,
-                                 direct ? IntAttribute(node, "axis", operand.axis) : kUnknownAxis,
-                                 IntAttribute(node, "block_size", 0)};
+        found.weights[weight] = {
+            zero_point,
+            direct ? IntAttribute(node, operand.axis_attribute, operand.axis) : kUnknownAxis,
+            IntAttribute(node, "block_size", 0)};
+        if (operand.op == "MatMulNBits" && IntAttribute(node, "bits", 4) == 4) {
+          found.weights[weight].packed_rows = IntAttribute(node, "K", 0);
+          found.weights[weight].packed_columns = IntAttribute(node, "N", 0);
+        }
         found.scales_and_zero_points.insert(zero_point);
         found.scales_and_zero_points.insert(
             ConstantBehind(index, graph, node, operand.scale, &ignored));

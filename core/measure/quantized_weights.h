@@ -16,6 +16,9 @@ struct QuantizedWeight {
   // Along which zero points differ, as the operator says it; beyond the rank where it is not known.
   int64_t axis = 1;
   int64_t block_size = 0;
+  // Rows and columns of the matrix behind com.microsoft.MatMulNBits' packed 4-bit codes, whose
+  // layout is its own (see its documentation); 0 for tensors that hold one element per weight.
+  int64_t packed_rows = 0, packed_columns = 0;
 };
 
 struct QuantizedWeights {

@@ -30,6 +30,7 @@ Tensor View(const Model& model, const onnx::TensorProto& proto) {
 struct Weight {
   Tensor values;
   uint64_t elements = 0;
+  uint64_t parameters = 0;         // elements without padding
   Tensor zero_points;          // empty: zero is zero
   bool one_zero_point = true;  // all zero points are equal
   int64_t axis = 0, block_size = 0;
@@ -45,7 +46,7 @@ struct Weight {
     const uint64_t along = index / stride % extent;
     if (zero_points.dims.size() < rank || block_size == 0)
       return ElementAsDouble(zero_points, along);
-    const uint64_t blocks = (extent + block_size - 1) / block_size;
+    const uint64_t blocks = zero_points.dims[axis];
     const uint64_t outer = index / stride / extent;
     return ElementAsDouble(zero_points,
                            (outer * blocks + along / block_size) * stride + index % stride);
@@ -85,17 +86,68 @@ uint64_t CountNonzero(const Weight& weight, uint64_t begin, uint64_t end) {
       count += std::to_integer<uint8_t>(values.bytes[i]) != zero;
     return count;
   }
+  if (weight.one_zero_point && BitsPerElement(values.type) == 4 && values.type != DataType::kFloat4E2M1) {
+    // Two to a byte; chunks begin at whole bytes.
+    const auto zero = static_cast<uint8_t>(static_cast<int>(weight.ZeroPoint(0)) & 15);
+    for (uint64_t i = begin; i < end; i += 2) {
+      const auto byte = std::to_integer<uint8_t>(values.bytes[i / 2]);
+      count += (byte & 15) != zero;
+      count += i + 1 < end && (byte >> 4) != zero;
+    }
+    return count;
+  }
   for (uint64_t i = begin; i < end; ++i) count += ElementAsDouble(values, i) != weight.ZeroPoint(i);
   return count;
+}
+
+// The zero point of MatMulNBits without that input.
+constexpr std::byte kDefaultZeroPoint{8};
+
+// Codes of com.microsoft.MatMulNBits: 4 bits, column after column, each in whole blocks that are
+// filled up with zero points. False if sizes do not add up: such a model does not load.
+bool UnpackMatMulNBits(const QuantizedWeight& quantized, Weight* weight) {
+  const auto rows = static_cast<uint64_t>(quantized.packed_rows);
+  const auto columns = static_cast<uint64_t>(quantized.packed_columns);
+  const auto block_size = static_cast<uint64_t>(quantized.block_size);
+  constexpr uint64_t kLargest = uint64_t{1} << 31;
+  if (rows - 1 >= kLargest || columns - 1 >= kLargest || block_size - 1 >= kLargest) return false;
+  const uint64_t blocks = (rows + block_size - 1) / block_size;
+  const uint64_t padded = blocks * block_size;
+  if (weight->values.bytes.size() != columns * padded / 2) return false;
+  weight->values.type = DataType::kUint4;
+  weight->values.dims = {quantized.packed_columns, static_cast<int64_t>(padded)};
+  weight->elements = columns * padded;
+  weight->parameters = columns * rows;
+  weight->axis = 1;
+  weight->block_size = quantized.block_size;
+  Tensor& zero_points = weight->zero_points;
+  const uint64_t zero_bytes = columns * ((blocks + 1) / 2);
+  if (quantized.zero_point != nullptr && zero_points.bytes.size() != zero_bytes) return false;
+  weight->one_zero_point = quantized.zero_point == nullptr;
+  if (weight->one_zero_point) {
+    zero_points.bytes = {&kDefaultZeroPoint, 1};
+    zero_points.type = DataType::kUint8;
+    zero_points.dims = {1};
+  } else {
+    zero_points.type = DataType::kUint4;
+    zero_points.dims = {quantized.packed_columns, static_cast<int64_t>((blocks + 1) / 2 * 2)};
+  }
+  return true;
 }
 
 absl::StatusOr<Weight> MakeWeight(const Model& model, const onnx::TensorProto& proto,
                                   const QuantizedWeight* quantized) {
   Weight weight;
   MP_ASSIGN_OR_RETURN(weight.elements, ElementCount(Dims(proto)));
+  weight.parameters = weight.elements;
   weight.values = View(model, proto);
-  if (quantized == nullptr || quantized->zero_point == nullptr) return weight;
-  weight.zero_points = View(model, *quantized->zero_point);
+  if (quantized == nullptr) return weight;
+  if (quantized->zero_point != nullptr) weight.zero_points = View(model, *quantized->zero_point);
+  if (quantized->packed_rows > 0) {
+    Weight packed = weight;
+    return UnpackMatMulNBits(*quantized, &packed) ? packed : weight;
+  }
+  if (quantized->zero_point == nullptr) return weight;
   MP_ASSIGN_OR_RETURN(const uint64_t count, ElementCount(weight.zero_points.dims));
   for (uint64_t i = 1; i < count && weight.one_zero_point; ++i) {
     weight.one_zero_point =
@@ -114,7 +166,8 @@ absl::StatusOr<Weight> MakeWeight(const Model& model, const onnx::TensorProto& p
       fits = count >= extent;
     } else {
       const uint64_t blocks = (extent + weight.block_size - 1) / weight.block_size;
-      fits = extent > 0 && count >= weight.elements / extent * blocks;
+      fits = extent > 0 && weight.zero_points.dims[weight.axis] >= static_cast<int64_t>(blocks) &&
+             count >= weight.elements / extent * blocks;
     }
   }
   if (!fits) {
@@ -171,7 +224,7 @@ absl::StatusOr<ModelSummary> Summarise(const Model& model, bool count_nonzero,
       failure.Update(weight.status());
       return;
     }
-    parameters += weight->elements;
+    parameters += weight->parameters;
     weights.push_back(*std::move(weight));
   });
   MP_RETURN_IF_ERROR(failure);

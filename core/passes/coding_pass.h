@@ -44,6 +44,14 @@ inline absl::StatusOr<std::optional<Skip>> EncodeByRounding(const Model& model,
   return std::nullopt;
 }
 
+// Bytes of the floats and of what takes their place.
+inline absl::Status SetBytes(const Model& model, const CodedWeight& coded, Change* change) {
+  MP_ASSIGN_OR_RETURN(const auto bytes, model.Bytes(*coded.weight.tensor));
+  change->set_bytes_before(bytes.size());
+  change->set_bytes_after(coded.codes.length + coded.parameters.size() * (sizeof(float) + 1));
+  return absl::OkStatus();
+}
+
 // Puts codes in the place of the selected weights; rows go to the report.
 // encode(per_channel, progress, CodedWeight*, Change*) -> StatusOr<optional<Skip>> fills in the
 // codes of one weight.
@@ -79,14 +87,14 @@ absl::Status CodeWeights(Model& model, QuantizeWeights::Granularity granularity,
       *report->add_skips() = *std::move(skip);
       continue;
     }
-    MP_ASSIGN_OR_RETURN(const auto bytes, model.Bytes(*next.weight.tensor));
-    change.set_bytes_before(bytes.size());
-    change.set_bytes_after(next.codes.length + next.parameters.size() * (sizeof(float) + 1));
+    MP_RETURN_IF_ERROR(SetBytes(model, next, &change));
     *report->add_changes() = std::move(change);
     coded.push_back(std::move(next));
   }
   if (coded.empty()) return absl::OkStatus();
-  MP_RETURN_IF_ERROR(ReplaceByCodes(model, *context.arena, std::move(coded)));
+  GraphAdditions additions(model, *context.arena);
+  MP_RETURN_IF_ERROR(ReplaceByCodes(coded, additions));
+  MP_RETURN_IF_ERROR(additions.Finish());
   RemoveDead(model.mutable_proto());
   return absl::OkStatus();
 }

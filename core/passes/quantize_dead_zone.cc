@@ -70,6 +70,9 @@ absl::Status QuantizeDeadZonePass::Validate(const PassStep& step) const {
       return refuse("max_sqnr_drop_db", FormatString("must be 0 to {}", kMaxDropDb));
     }
   }
+  if (options.granularity() == QuantizeWeights::GRANULARITY_PER_BLOCK) {
+    return refuse("granularity", "must be per_channel or per_tensor");
+  }
   return ValidateSelection(options.weights(), "quantize_dead_zone.weights");
 }
 

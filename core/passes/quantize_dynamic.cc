@@ -225,7 +225,9 @@ absl::StatusOr<Model> Quantization::WithStored(const WeightSelection& selection,
     stored.push_back(weight);
     stored.back().weight = std::move(found.weights[place]);
   }
-  MP_RETURN_IF_ERROR(ReplaceByCodes(candidate, *context_.arena, std::move(stored)));
+  GraphAdditions additions(candidate, *context_.arena);
+  MP_RETURN_IF_ERROR(ReplaceByCodes(stored, additions));
+  MP_RETURN_IF_ERROR(additions.Finish());
   RemoveDead(candidate.mutable_proto());
   return candidate;
 }

@@ -18,9 +18,9 @@ DataType CodeDataType(const AffineRule& rule) {
 
 class Rewriter {
  public:
-  Rewriter(Model& model, WeightArena& arena) : additions_(model, arena) {}
+  explicit Rewriter(GraphAdditions& additions) : additions_(additions) {}
 
-  absl::Status Rewrite(CodedWeight& coded) {
+  absl::Status Rewrite(const CodedWeight& coded) {
     const CandidateWeight& weight = coded.weight;
     codes_name_ = additions_.names().Make(weight.name + "_quantized");
     has_zero_points_ = coded.rule.type == CodeType::kUint8 ||
@@ -46,8 +46,6 @@ class Rewriter {
                                     coded.codes);
   }
 
-  absl::Status Finish() { return additions_.Finish(); }
-
  private:
   static bool GathersRows(const CodedWeight& coded, const Use& use) {
     const onnx::NodeProto& node = *use.node;
@@ -59,14 +57,8 @@ class Rewriter {
     SetAttribute(additions_.AddNode(graph, "Cast", {from}, to), "to", static_cast<int64_t>(type));
   }
 
-  // The name under which float32 values have to be made so that `name` gets them in the weight's
-  // own type.
   std::string FloatsOf(const CodedWeight& coded, onnx::GraphProto* graph, const std::string& name) {
-    const DataType type = Type(*coded.weight.tensor);
-    if (type == DataType::kFloat) return name;
-    std::string floats = additions_.names().Make(name + "_float");
-    AddCast(graph, floats, name, type);
-    return floats;
+    return additions_.FloatsOf(Type(*coded.weight.tensor), graph, name);
   }
 
   // The scales as floats or the zero points as codes, in the weight's graph.
@@ -177,7 +169,7 @@ class Rewriter {
     return absl::OkStatus();
   }
 
-  GraphAdditions additions_;
+  GraphAdditions& additions_;
   std::string codes_name_;
   bool has_zero_points_ = false;
 };
@@ -199,10 +191,10 @@ std::optional<v1::Skip> ChooseLayout(bool per_channel, CodedWeight* coded) {
   return std::nullopt;
 }
 
-absl::Status ReplaceByCodes(Model& model, WeightArena& arena, std::vector<CodedWeight> weights) {
-  Rewriter rewriter(model, arena);
-  for (CodedWeight& weight : weights) MP_RETURN_IF_ERROR(rewriter.Rewrite(weight));
-  return rewriter.Finish();
+absl::Status ReplaceByCodes(const std::vector<CodedWeight>& weights, GraphAdditions& additions) {
+  Rewriter rewriter(additions);
+  for (const CodedWeight& weight : weights) MP_RETURN_IF_ERROR(rewriter.Rewrite(weight));
+  return absl::OkStatus();
 }
 
 absl::Status PrepareOpset(Model& model, bool* per_channel,

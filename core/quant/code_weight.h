@@ -8,6 +8,7 @@
 #include "core/model/graph.h"
 #include "core/model/model.h"
 #include "core/quant/float_values.h"
+#include "core/quant/graph_additions.h"
 #include "core/quant/quantize_tensor.h"
 #include "core/quant/weight_selection.h"
 
@@ -52,8 +53,8 @@ std::optional<v1::Skip> ChooseLayout(bool per_channel, CodedWeight* coded);
 // scale would round every value once more, and small ones away).
 //
 // Zero points are left out where all are 0 and the type is int8. Needs opset 13 for weights with an
-// axis, else 10. Afterwards pointers into the model are invalid.
-absl::Status ReplaceByCodes(Model& model, WeightArena& arena, std::vector<CodedWeight> weights);
+// axis, else 10. GraphAdditions::Finish completes the rewriting.
+absl::Status ReplaceByCodes(const std::vector<CodedWeight>& weights, GraphAdditions& additions);
 
 // Raises the opset to 13, which a DequantizeLinear per channel needs, if it is older; the note says
 // so. Where the converter cannot do that and the opset is at least 10, the model stays as it is and

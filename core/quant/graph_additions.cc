@@ -20,6 +20,14 @@ onnx::NodeProto& GraphAdditions::AddNode(onnx::GraphProto* graph, std::string_vi
   return node;
 }
 
+std::string GraphAdditions::FloatsOf(DataType type, onnx::GraphProto* graph,
+                                     const std::string& name) {
+  if (type == DataType::kFloat) return name;
+  std::string floats = names_.Make(name + "_float");
+  SetAttribute(AddNode(graph, "Cast", {floats}, name), "to", static_cast<int64_t>(type));
+  return floats;
+}
+
 absl::StatusOr<std::string> GraphAdditions::AddConstant(onnx::GraphProto* graph,
                                                         std::string_view base, DataType type,
                                                         std::span<const int64_t> dims,

@@ -24,6 +24,9 @@ class GraphAdditions {
   // A node of the default domain with one output; the reference is valid until the next call.
   onnx::NodeProto& AddNode(onnx::GraphProto* graph, std::string_view op,
                            std::initializer_list<std::string_view> inputs, std::string_view output);
+  // The name under which float32 values have to be made so that `name` gets them as `type`: another
+  // one, with a Cast between, where that is not float32.
+  std::string FloatsOf(DataType type, onnx::GraphProto* graph, const std::string& name);
   // A new initializer of `graph`; returns its name, made from `base`. Small ones go inline.
   absl::StatusOr<std::string> AddConstant(onnx::GraphProto* graph, std::string_view base,
                                           DataType type, std::span<const int64_t> dims,
