@@ -5,6 +5,8 @@
 #   tests/bench/run.sh [SECTION...]      kernel big memory remote workers cancel digest (default: all)
 #   tests/bench/run.sh models DIR...     every model under these folders through every pass, see all_models.py
 #   tests/bench/run.sh peers MODEL DATA  beside ONNX Runtime's own quantizer, see peers.py (fetches it from PyPI once)
+#   tests/bench/run.sh lowbit [DIR]      weights in few bits: large models, GPTQ beside BLAS (where python3 has numpy), and
+#                                        the language model in DIR, see low_bit.py
 #
 # BENCH_DIR: where the big models are made (5 GB), default a temporary folder. Needs the release build.
 set -euo pipefail
@@ -19,6 +21,11 @@ if [ "${1:-}" = peers ]; then
   environment=${BENCH_DIR:-${TMPDIR:-/tmp}/modelpress-bench}/peers
   [ -x "$environment/bin/pip" ] || python3 "$repo/tests/bench/peers.py" --make-environment "$environment"
   PATH=$bin:$PATH exec "$environment/bin/python" "$repo/tests/bench/peers.py" "$@"
+fi
+language_model=
+if [ "${1:-}" = lowbit ]; then
+  language_model=${2:-}
+  set -- lowbit
 fi
 work=${BENCH_DIR:-$(mktemp -d "${TMPDIR:-/tmp}/modelpress-bench.XXXXXX")}
 mkdir -p "$work"
@@ -191,6 +198,21 @@ section_digest() {
   )
   row "different results of 1 thread, 4 threads, remote" "$digests" "1" "the asan build is not compared here"
   stop_server
+}
+
+section_lowbit() {
+  local rows=16384 ours blas python=${PYTHON:-python3}
+  [ -z "$language_model" ] || PATH=$bin:$PATH python3 "$repo/tests/bench/low_bit.py" language-model "$language_model"
+  PATH=$bin:$PATH python3 "$repo/tests/bench/low_bit.py" large "$work"
+  "$bin/gptq_bench" "$rows" | tee "$work/gptq.log"
+  ours=$(sed -n 's/^sum \([0-9.]*\) s$/\1/p' "$work/gptq.log")
+  if "$python" -c 'import numpy' 2>/dev/null; then
+    "$python" "$repo/tests/bench/blas_bench.py" "$rows" | tee "$work/blas.log"
+    blas=$(sed -n 's/^sum \([0-9.]*\) s$/\1/p' "$work/blas.log")
+    row "GPTQ of one block, CPU time against its BLAS calls" "$(ratio "$ours" "$blas")" "<= 1.5" "$ours s against $blas s"
+  else
+    row "GPTQ of one block, CPU seconds" "$ours" "" "set PYTHON to one with numpy to compare with BLAS"
+  fi
 }
 
 row "what" "measured" "bar" "details"
