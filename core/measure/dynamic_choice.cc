@@ -53,18 +53,19 @@ std::vector<const DynamicLayer*> ChosenLayers(const std::vector<DynamicUnit>& un
 
 absl::StatusOr<std::optional<ModelLoss>> ChooseDynamicUnits(
     const Model& model, const std::vector<DynamicWeight>& weights, const v1::LossLimits& limits,
-    const LossMeter& meter, WeightArena& arena,
+    const LossMeter& meter, const MakeLossMeter& alone_meter, WeightArena& arena,
     const std::function<void(double fraction, std::string_view layer)>& progress,
     std::vector<DynamicUnit>* units) {
   if (std::ranges::none_of(*units, &DynamicUnit::chosen)) return std::nullopt;
-  const auto measure = [&](std::string* failure) -> absl::StatusOr<ModelLoss> {
+  const auto measure = [&](const LossMeter& by, std::string* failure) -> absl::StatusOr<ModelLoss> {
     Model candidate = model.Clone();
     MP_RETURN_IF_ERROR(QuantizeDynamicLayers(candidate, weights, ChosenLayers(*units), arena));
     RemoveDead(candidate.mutable_proto());
-    return MeasureCandidate(meter, candidate, failure);
+    return MeasureCandidate(by, candidate, failure);
   };
-  MP_ASSIGN_OR_RETURN(ModelLoss loss, measure(nullptr));
+  MP_ASSIGN_OR_RETURN(ModelLoss loss, measure(meter, nullptr));
   if (IsWithin(loss, limits)) return loss;
+  MP_ASSIGN_OR_RETURN(const LossMeter* few_samples, alone_meter());
 
   std::vector<DynamicUnit*> order;
   for (DynamicUnit& unit : *units) {
@@ -75,7 +76,7 @@ absl::StatusOr<std::optional<ModelLoss>> ChooseDynamicUnits(
   };
   for (size_t i = 0; i < order.size(); ++i) {
     choose([&](size_t j) { return j == i; });
-    MP_ASSIGN_OR_RETURN(order[i]->alone, measure(&order[i]->failure));
+    MP_ASSIGN_OR_RETURN(order[i]->alone, measure(*few_samples, &order[i]->failure));
     if (progress) {
       progress(static_cast<double>(i + 1) / static_cast<double>(order.size()),
                order[i]->layers[0]->name);
@@ -84,7 +85,7 @@ absl::StatusOr<std::optional<ModelLoss>> ChooseDynamicUnits(
   std::ranges::stable_sort(order, {}, [](const DynamicUnit* unit) { return unit->alone->sqnr_db; });
   const auto without = [&](size_t count) {
     choose([&](size_t i) { return i >= count; });
-    return measure(nullptr);
+    return measure(meter, nullptr);
   };
   MP_ASSIGN_OR_RETURN(const size_t left_out, FewestLeftOut(order.size(), limits, without));
   if (left_out == order.size()) {

@@ -33,13 +33,16 @@ std::vector<DynamicUnit> MakeDynamicUnits(const DynamicLayers& found,
 // Layers of the chosen units, in the order of the model.
 std::vector<const DynamicLayer*> ChosenLayers(const std::vector<DynamicUnit>& units);
 
+// Makes a meter of fewer samples when it is first needed.
+using MakeLossMeter = std::function<absl::StatusOr<const LossMeter*>()>;
+
 // Measures the model with all chosen units in integers. Where it then loses more than `limits`, each is
-// measured alone, and the costliest, as few as will do, are no longer chosen. `progress` (may be
+// measured alone by `alone_meter`, and the costliest, as few as will do, are no longer chosen. `progress` (may be
 // null) is called with the share of units that were measured alone. Returns the loss of the choice;
 // nothing is measured and returned where no unit is chosen. Errors: those of LossMeter.
 absl::StatusOr<std::optional<ModelLoss>> ChooseDynamicUnits(
     const Model& model, const std::vector<DynamicWeight>& weights, const v1::LossLimits& limits,
-    const LossMeter& meter, WeightArena& arena,
+    const LossMeter& meter, const MakeLossMeter& alone_meter, WeightArena& arena,
     const std::function<void(double fraction, std::string_view layer)>& progress,
     std::vector<DynamicUnit>* units);
 

@@ -59,7 +59,7 @@ constexpr std::string_view kAllOperators[] = {"Conv", "ConvTranspose", "Gather",
 
 // Codes of smaller weights save less than the nodes that decode them take.
 constexpr uint64_t kLeastStored = 512;
-// Samples on which each stored weight is measured alone.
+// Samples on which each layer and each stored weight is measured alone.
 constexpr uint64_t kJudgedAlone = 4;
 
 bool ReadsIntegerWeight(const onnx::NodeProto& node, int input) {
@@ -164,6 +164,16 @@ class Quantization {
   }
 
   absl::Status StoreWeights(std::span<const std::string_view> operators, double from, double to);
+  // Layers and weights are measured alone on few samples: there are many of them.
+  absl::StatusOr<const LossMeter*> AloneMeter() {
+    if (alone_meter_ == nullptr) {
+      MP_ASSIGN_OR_RETURN(alone_meter_,
+                          LossMeter::Make(reference_, context_.data, kJudgedAlone, context_.seed,
+                                          *context_.arena, *context_.job));
+    }
+    return alone_meter_.get();
+  }
+
   // What one weight costs as codes.
   struct StoredCost {
     size_t place = 0;
@@ -201,8 +211,9 @@ class Quantization {
   bool integers_ = true;
   // Null: nothing is measured.
   std::unique_ptr<LossMeter> meter_;
-  // What it compares with.
+  // What they compare with.
   Model reference_;
+  std::unique_ptr<LossMeter> alone_meter_;
   // The constants behind folded weights, the largest first.
   std::map<std::string, std::vector<std::string>> sources_;
   // Why constants are not read by integer layers.
@@ -236,9 +247,7 @@ absl::StatusOr<Model> Quantization::WithStored(const WeightSelection& selection,
 absl::StatusOr<std::vector<Quantization::StoredCost>> Quantization::CostsOf(
     const WeightSelection& selection, const std::map<size_t, CodedWeight>& coded,
     const std::map<size_t, Change>& changes) {
-  MP_ASSIGN_OR_RETURN(const auto meter,
-                      LossMeter::Make(reference_, context_.data, kJudgedAlone, context_.seed,
-                                      *context_.arena, *context_.job));
+  MP_ASSIGN_OR_RETURN(const LossMeter* meter, AloneMeter());
   std::vector<StoredCost> costs;
   for (const auto& [place, weight] : coded) {
     StoredCost& cost = costs.emplace_back();
@@ -399,8 +408,9 @@ absl::Status Quantization::QuantizeLayers(double from, double to) {
   }
   if (meter_ != nullptr) {
     MP_ASSIGN_OR_RETURN(const std::optional<ModelLoss> loss,
-                        ChooseDynamicUnits(model_, weights, options_.limits(), *meter_,
-                                           *context_.arena, choosing, &units));
+                        ChooseDynamicUnits(
+                            model_, weights, options_.limits(), *meter_,
+                            [this] { return AloneMeter(); }, *context_.arena, choosing, &units));
     if (loss.has_value()) {
       report_.add_notes(FormatString("{} of {} layers run in integers: {} on {}",
                                      ChosenLayers(units).size(), found.layers.size(),
@@ -513,7 +523,7 @@ class QuantizeDynamicPass final : public Pass {
     const uint64_t bytes = WeightBytes(model);
     // The runtime holds one sample's activations; codes are written twice where they are
     // transposed.
-    return {128 << 20, bytes / 2 + bytes / 16 + (4 << 20),
+    return {256 << 20, bytes / 2 + bytes / 16 + (4 << 20),
             1 + static_cast<double>(bytes) / kBytesPerSecond};
   }
   absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
