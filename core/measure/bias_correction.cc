@@ -4,175 +4,95 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "absl/container/flat_hash_map.h"
 #include "core/base/status.h"
+#include "core/measure/layer_error.h"
 #include "core/model/graph.h"
-#include "core/model/value_key.h"
-#include "core/statistics/statistics.h"
+#include "core/statistics/calibration_samples.h"
 
 namespace modelpress {
 namespace {
 
-// Every fifth feed, or all the others.
-class Part final : public Samples {
- public:
-  Part(const Samples& all, bool held_back) : all_(all) {
-    for (uint64_t i = 0; i < all.batches(); ++i) {
-      if ((i % 5 == 4) == held_back) feeds_.push_back(i);
-    }
-  }
-  uint64_t size() const override { return feeds_.size(); }
-  uint64_t batches() const override { return feeds_.size(); }
-  absl::StatusOr<Batch> Read(uint64_t index) const override { return all_.Read(feeds_[index]); }
-  bool has_labels() const override { return all_.has_labels(); }
-  std::string description() const override { return all_.description(); }
-  bool synthetic() const override { return all_.synthetic(); }
-
- private:
-  const Samples& all_;
-  std::vector<uint64_t> feeds_;
+// Where a layer's bias is, or can be put.
+struct BiasSite {
+  onnx::GraphProto* graph = nullptr;
+  onnx::NodeProto* node = nullptr;
+  int input = 2;
 };
 
-using NodesByName =
-    absl::flat_hash_map<std::string, std::pair<onnx::GraphProto*, onnx::NodeProto*>>;
-
-bool HasBias(const onnx::NodeProto& node) {
-  return IsDefaultDomain(node.domain()) && (node.op_type() == "Conv" || node.op_type() == "Gemm");
+// Of Conv and Gemm the third input; of MatMul the constant summand of its only reader.
+std::optional<BiasSite> SiteOf(const GraphIndex& index, onnx::GraphProto& graph,
+                               onnx::NodeProto& node) {
+  if (node.op_type() == "Conv") return BiasSite{&graph, &node, 2};
+  if (node.op_type() == "Gemm") {
+    // Otherwise the bias is not on the scale of the products.
+    const bool plain =
+        FloatAttribute(node, "alpha", 1) == 1 && FloatAttribute(node, "beta", 1) == 1;
+    return plain ? std::optional(BiasSite{&graph, &node, 2}) : std::nullopt;
+  }
+  if (node.op_type() != "MatMul") return std::nullopt;
+  const auto& uses = index.Uses(graph, node.output(0));
+  if (uses.size() != 1 || index.IsGraphOutput(graph, node.output(0))) return std::nullopt;
+  onnx::NodeProto* add = uses[0].node;
+  if (add->op_type() != "Add" || !IsDefaultDomain(add->domain()) || add->input_size() != 2 ||
+      uses[0].graph != &graph || index.Constant(graph, add->input(1 - uses[0].input)) == nullptr) {
+    return std::nullopt;
+  }
+  return BiasSite{&graph, add, 1 - uses[0].input};
 }
 
-NodesByName NodesOf(onnx::ModelProto& model) {
-  NodesByName nodes;
-  ForEachGraph(model, [&](onnx::GraphProto& graph, int) {
-    for (onnx::NodeProto& node : *graph.mutable_node()) {
-      if (HasBias(node)) nodes.emplace(node.name(), std::pair(&graph, &node));
-    }
-  });
-  return nodes;
+// One value for each of the channels on the last axis.
+bool IsVector(const onnx::TensorProto& tensor, size_t channels) {
+  if (Type(tensor) != DataType::kFloat || tensor.dims_size() == 0) return false;
+  for (int i = 0; i + 1 < tensor.dims_size(); ++i) {
+    if (tensor.dims(i) != 1) return false;
+  }
+  return tensor.dims(tensor.dims_size() - 1) == static_cast<int64_t>(channels);
 }
 
-// Puts, beside layers of the float model, their quantized twins and the differences of their
-// outputs.
-class Comparison {
- public:
-  Comparison(Model& quantized, const Model& reference)
-      : quantized_(quantized),
-        index_(quantized.mutable_proto()),
-        model_(reference.Clone()),
-        names_(model_.proto()) {}
-
-  struct Layer {
-    std::string node;
-    StatisticRequest difference;
-  };
-
-  absl::Status Build() {
-    NodesByName coded = NodesOf(quantized_.mutable_proto());
-    std::vector<std::pair<onnx::GraphProto*, std::vector<onnx::NodeProto>>> added;
-    absl::Status status;
-    ForEachNamedGraph(model_.mutable_proto(), [&](onnx::GraphProto& graph, const std::string& path) {
-      std::vector<onnx::NodeProto> nodes;
-      for (const onnx::NodeProto& node : graph.node()) {
-        const auto twin = HasBias(node) ? coded.find(node.name()) : coded.end();
-        if (twin == coded.end() || !status.ok()) continue;
-        status = AddTwin(graph, path, node, *twin->second.first, *twin->second.second, &nodes);
-      }
-      if (!nodes.empty()) added.emplace_back(&graph, std::move(nodes));
-    });
-    MP_RETURN_IF_ERROR(status);
-    // 16-bit grids may bring a domain of their own.
-    for (const auto& import : quantized_.proto().opset_import()) {
-      const auto same = [&](const auto& other) { return other.domain() == import.domain(); };
-      if (std::ranges::any_of(model_.proto().opset_import(), same)) continue;
-      *model_.mutable_proto().add_opset_import() = import;
-    }
-    for (auto& [graph, nodes] : added) {
-      for (onnx::NodeProto& node : nodes) *graph->add_node() = std::move(node);
-    }
-    return SortTopologically(model_.mutable_proto());
+// The DequantizeLinear that makes a bias for one reader only, in the same graph.
+bool OwnDequantizer(const GraphIndex& index, const onnx::GraphProto& graph, const std::string& name,
+                    onnx::NodeProto** dequantize) {
+  onnx::NodeProto* node = index.Producer(graph, name);
+  if (node == nullptr || node->op_type() != "DequantizeLinear" || node->input_size() < 2 ||
+      index.DefiningGraph(graph, name) != &graph || index.Uses(graph, name).size() != 1) {
+    return false;
   }
+  *dequantize = node;
+  return true;
+}
 
-  const Model& model() const { return model_; }
-  const std::vector<Layer>& layers() const { return layers_; }
-
- private:
-  // A constant of the quantized model, copied; its new name.
-  absl::StatusOr<std::string> Copy(const onnx::GraphProto& from, const std::string& name,
-                                   onnx::GraphProto& to) {
-    const onnx::TensorProto* tensor = index_.Constant(from, name);
-    if (tensor == nullptr) {
-      return Error(ERROR_REASON_INTERNAL_BUG, "a quantized layer's constant is missing").Tensor(name);
-    }
-    onnx::TensorProto* copy = to.add_initializer();
-    std::string made = names_.Make(name + "_of_twin");
-    copy->set_name(made);
-    const auto type = static_cast<DataType>(tensor->data_type());
-    const std::vector<int64_t> dims(tensor->dims().begin(), tensor->dims().end());
-    if (const WeightRef* weight = quantized_.Weight(*tensor); weight != nullptr) {
-      MP_RETURN_IF_ERROR(model_.SetWeight(copy, type, dims, *weight));
-    } else {
-      MP_ASSIGN_OR_RETURN(const auto bytes, quantized_.Bytes(*tensor));
-      MP_RETURN_IF_ERROR(model_.SetInline(copy, type, dims, bytes));
-    }
-    return made;
+// The codes of an int32 bias (zero point 0) after the shift; empty if it is something else.
+absl::StatusOr<std::vector<int32_t>> ShiftCodes(const Model& model, const GraphIndex& index,
+                                                const onnx::GraphProto& graph,
+                                                const onnx::NodeProto& dequantize,
+                                                std::span<const float> shift) {
+  const onnx::TensorProto* tensor = index.Constant(graph, dequantize.input(0));
+  const onnx::TensorProto* scale = index.Constant(graph, dequantize.input(1));
+  if (tensor == nullptr || scale == nullptr || Type(*tensor) != DataType::kInt32 ||
+      Type(*scale) != DataType::kFloat) {
+    return std::vector<int32_t>();
   }
-
-  // The same operator with inputs copied to where they are new, and one new output.
-  onnx::NodeProto Like(const onnx::NodeProto& node, std::vector<std::string> inputs) {
-    onnx::NodeProto made = node;
-    made.clear_input();
-    for (std::string& input : inputs) made.add_input(std::move(input));
-    made.clear_output();
-    made.add_output(names_.Make("twin"));
-    made.set_name(names_.Make(node.name() + "_twin"));
-    return made;
+  MP_ASSIGN_OR_RETURN(const auto code_bytes, model.Bytes(*tensor));
+  MP_ASSIGN_OR_RETURN(const auto scale_bytes, model.Bytes(*scale));
+  const size_t scales = scale_bytes.size() / sizeof(float);
+  if (code_bytes.size() != shift.size() * sizeof(int32_t) ||
+      (scales != 1 && scales != shift.size())) {
+    return std::vector<int32_t>();
   }
-
-  absl::Status AddTwin(onnx::GraphProto& graph, const std::string& path,
-                       const onnx::NodeProto& node, const onnx::GraphProto& coded_graph,
-                       const onnx::NodeProto& coded, std::vector<onnx::NodeProto>* nodes) {
-    const onnx::NodeProto* x = index_.Producer(coded_graph, coded.input(0));
-    const onnx::NodeProto* w = index_.Producer(coded_graph, coded.input(1));
-    for (const onnx::NodeProto* dequantize : {x, w}) {
-      if (dequantize == nullptr || dequantize->op_type() != "DequantizeLinear" ||
-          dequantize->input_size() < 3) {
-        return absl::OkStatus();
-      }
-    }
-    if (index_.Constant(coded_graph, w->input(0)) == nullptr) return absl::OkStatus();
-    MP_ASSIGN_OR_RETURN(const std::string scale, Copy(coded_graph, x->input(1), graph));
-    MP_ASSIGN_OR_RETURN(const std::string zero, Copy(coded_graph, x->input(2), graph));
-    std::vector<std::string> weight;
-    for (int i = 0; i < 3; ++i) {
-      MP_ASSIGN_OR_RETURN(std::string name, Copy(coded_graph, w->input(i), graph));
-      weight.push_back(std::move(name));
-    }
-    onnx::NodeProto quantize = Like(*x, {node.input(0), scale, zero});
-    quantize.set_op_type("QuantizeLinear");
-    const onnx::NodeProto dequantize = Like(*x, {quantize.output(0), scale, zero});
-    const onnx::NodeProto weights = Like(*w, weight);
-    std::vector<std::string> inputs = {dequantize.output(0), weights.output(0)};
-    if (node.input_size() > 2) inputs.push_back(node.input(2));
-    const onnx::NodeProto twin = Like(node, inputs);
-    onnx::NodeProto difference;
-    difference.set_op_type("Sub");
-    difference.add_input(node.output(0));
-    difference.add_input(twin.output(0));
-    difference.add_output(names_.Make(node.output(0) + "_error"));
-    difference.set_name(names_.Make(node.name() + "_error"));
-    layers_.push_back({node.name(), {.key = {path, difference.output(0)}, .channel_axis = 1}});
-    for (const onnx::NodeProto& made : {quantize, dequantize, weights, twin, difference}) {
-      nodes->push_back(made);
-    }
-    return absl::OkStatus();
+  std::vector<int32_t> codes(shift.size());
+  for (size_t c = 0; c < codes.size(); ++c) {
+    int32_t code;
+    float s;
+    std::memcpy(&code, code_bytes.data() + c * sizeof(code), sizeof(code));
+    std::memcpy(&s, scale_bytes.data() + (scales == 1 ? 0 : c) * sizeof(s), sizeof(s));
+    const double shifted = s > 0 ? std::nearbyint(code + static_cast<double>(shift[c]) / s) : code;
+    codes[c] = static_cast<int32_t>(std::clamp(shifted, -2147483648.0, 2147483647.0));
   }
-
-  Model& quantized_;
-  GraphIndex index_;
-  Model model_;
-  UniqueNames names_;
-  std::vector<Layer> layers_;
-};
+  return codes;
+}
 
 }  // namespace
 
@@ -182,29 +102,21 @@ absl::StatusOr<std::vector<BiasCorrection>> MeasureBiasCorrections(Model& quanti
                                                                    const JobContext& context) {
   std::vector<BiasCorrection> corrections;
   if (samples.batches() < 5) return corrections;
-  Comparison comparison(quantized, reference);
-  MP_RETURN_IF_ERROR(comparison.Build());
-  std::vector<StatisticRequest> requests;
-  for (const auto& layer : comparison.layers()) requests.push_back(layer.difference);
-  if (requests.empty()) return corrections;
-  MP_ASSIGN_OR_RETURN(const Statistics fit,
-                      GatherStatistics(comparison.model(), Part(samples, /*held_back=*/false),
-                                       requests, context, nullptr));
-  MP_ASSIGN_OR_RETURN(const Statistics held_back,
-                      GatherStatistics(comparison.model(), Part(samples, /*held_back=*/true),
-                                       requests, context, nullptr));
-  for (const auto& layer : comparison.layers()) {
-    const ValueStatistics* seen = fit.Find(layer.difference.key);
-    const ValueStatistics* held = held_back.Find(layer.difference.key);
-    if (seen == nullptr || held == nullptr || !seen->channels || !held->channels ||
-        seen->channels->mean.size() != held->channels->mean.size()) {
-      continue;
-    }
+  const SamplePart fit = SamplePart::WithoutEvery(samples, 5);
+  const SamplePart held_back = SamplePart::Every(samples, 5);
+  MP_ASSIGN_OR_RETURN(const auto seen, MeasureLayerErrors(quantized, reference, fit, context));
+  MP_ASSIGN_OR_RETURN(const auto held,
+                      MeasureLayerErrors(quantized, reference, held_back, context));
+  absl::flat_hash_map<std::string, const LayerError*> held_of;
+  for (const LayerError& error : held) held_of.emplace(error.node, &error);
+  for (const LayerError& error : seen) {
+    const auto other = held_of.find(error.node);
+    if (other == held_of.end() || other->second->mean.size() != error.mean.size()) continue;
     BiasCorrection& row = corrections.emplace_back();
-    row.node = layer.node;
-    row.channels = seen->channels->mean.size();
+    row.node = error.node;
+    row.channels = error.mean.size();
     for (size_t c = 0; c < row.channels; ++c) {
-      const double shift = seen->channels->mean[c], mean = held->channels->mean[c];
+      const double shift = error.mean[c], mean = other->second->mean[c];
       const bool keep = std::abs(mean - shift) < std::abs(mean);
       row.shift.push_back(keep ? static_cast<float>(shift) : 0.0f);
       row.kept += keep ? 1 : 0;
@@ -213,48 +125,86 @@ absl::StatusOr<std::vector<BiasCorrection>> MeasureBiasCorrections(Model& quanti
   return corrections;
 }
 
-absl::Status ShiftBiases(Model& model, const std::vector<BiasCorrection>& corrections,
-                         WeightArena& arena) {
-  NodesByName nodes = NodesOf(model.mutable_proto());
+absl::StatusOr<uint64_t> ShiftBiases(Model& model, const std::vector<BiasCorrection>& corrections,
+                                     WeightArena& arena) {
+  absl::flat_hash_map<std::string, const BiasCorrection*> wanted;
+  for (const BiasCorrection& row : corrections) {
+    if (row.kept > 0) wanted.emplace(row.node, &row);
+  }
   UniqueNames names(model.proto());
   const GraphIndex index(model.mutable_proto());
   struct Shifted {
-    onnx::GraphProto* graph;
-    onnx::NodeProto* node;
+    BiasSite site;
+    std::vector<int64_t> dims;
     std::vector<float> bias;
+    // Of an integer bias: its DequantizeLinear, and the new codes.
+    onnx::NodeProto* dequantize = nullptr;
+    std::vector<int32_t> codes;
   };
   std::vector<Shifted> shifted;
-  for (const BiasCorrection& row : corrections) {
-    const auto found = nodes.find(row.node);
-    if (row.kept == 0 || found == nodes.end()) continue;
-    const auto [graph, node] = found->second;
-    Shifted next{graph, node, row.shift};
-    if (node->input_size() > 2 && !node->input(2).empty()) {
-      const onnx::TensorProto* tensor = index.Constant(*graph, node->input(2));
-      if (tensor == nullptr) continue;
+  uint64_t channels = 0;
+  absl::Status status;
+  const auto visit = [&](onnx::GraphProto& graph, onnx::NodeProto& node) -> absl::Status {
+    const auto found = wanted.find(node.name());
+    if (found == wanted.end() || !IsDefaultDomain(node.domain())) return absl::OkStatus();
+    const auto site = SiteOf(index, graph, node);
+    if (!site.has_value()) return absl::OkStatus();
+    Shifted next{*site, {}, found->second->shift};
+    next.dims = {static_cast<int64_t>(next.bias.size())};
+    if (site->node->input_size() > site->input && !site->node->input(site->input).empty()) {
+      const std::string& name = site->node->input(site->input);
+      const onnx::TensorProto* tensor = index.Constant(graph, name);
+      if (tensor == nullptr && OwnDequantizer(index, graph, name, &next.dequantize)) {
+        MP_ASSIGN_OR_RETURN(next.codes,
+                            ShiftCodes(model, index, graph, *next.dequantize, next.bias));
+        if (next.codes.empty()) return absl::OkStatus();
+        channels += found->second->kept;
+        shifted.push_back(std::move(next));
+        return absl::OkStatus();
+      }
+      if (tensor == nullptr || !IsVector(*tensor, next.bias.size())) return absl::OkStatus();
+      next.dims.assign(tensor->dims().begin(), tensor->dims().end());
       MP_ASSIGN_OR_RETURN(const auto bytes, model.Bytes(*tensor));
-      if (bytes.size() != next.bias.size() * sizeof(float)) continue;
       for (size_t c = 0; c < next.bias.size(); ++c) {
         float value;
         std::memcpy(&value, bytes.data() + c * sizeof(float), sizeof(float));
         next.bias[c] += value;
       }
     }
+    channels += found->second->kept;
     shifted.push_back(std::move(next));
-  }
+    return absl::OkStatus();
+  };
+  ForEachGraph(model.mutable_proto(), [&](onnx::GraphProto& graph, int) {
+    for (onnx::NodeProto& node : *graph.mutable_node()) {
+      if (status.ok()) status = visit(graph, node);
+    }
+  });
+  MP_RETURN_IF_ERROR(status);
   for (Shifted& next : shifted) {
-    const bool had_bias = next.node->input_size() > 2 && !next.node->input(2).empty();
-    onnx::TensorProto* tensor = next.graph->add_initializer();
-    const std::string name =
-        had_bias ? names.Make(next.node->input(2) + "_corrected") : names.Make(next.node->output(0) + "_bias");
+    if (next.dequantize != nullptr) {
+      onnx::TensorProto* tensor = next.site.graph->add_initializer();
+      const std::string name = names.Make(next.dequantize->input(0) + "_corrected");
+      tensor->set_name(name);
+      MP_RETURN_IF_ERROR(model.SetBytes(tensor, DataType::kInt32, next.dims,
+                                        std::as_bytes(std::span(next.codes)), arena));
+      next.dequantize->set_input(0, name);
+      continue;
+    }
+    onnx::NodeProto& node = *next.site.node;
+    const bool had_bias =
+        node.input_size() > next.site.input && !node.input(next.site.input).empty();
+    const std::string name = names.Make(had_bias ? node.input(next.site.input) + "_corrected"
+                                                 : node.output(0) + "_bias");
+    onnx::TensorProto* tensor = next.site.graph->add_initializer();
     tensor->set_name(name);
-    const std::vector<int64_t> dims = {static_cast<int64_t>(next.bias.size())};
-    MP_RETURN_IF_ERROR(model.SetBytes(tensor, DataType::kFloat, dims,
+    MP_RETURN_IF_ERROR(model.SetBytes(tensor, DataType::kFloat, next.dims,
                                       std::as_bytes(std::span(next.bias)), arena));
-    while (next.node->input_size() < 3) next.node->add_input("");
-    next.node->set_input(2, name);
+    while (node.input_size() <= next.site.input) node.add_input("");
+    node.set_input(next.site.input, name);
   }
-  return absl::OkStatus();
+  RemoveDead(model.mutable_proto());
+  return channels;
 }
 
 }  // namespace modelpress

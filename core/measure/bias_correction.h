@@ -23,8 +23,7 @@ struct BiasCorrection {
 };
 
 // Fast bias correction (M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
-// Correction", ICCV 2019, with data as in NNCF): each Conv and Gemm of `quantized` that reads codes
-// is run on the float inputs of `reference`, quantized on its own grid, beside the float layer;
+// Correction", ICCV 2019, with data as in NNCF), from each layer's own error on float inputs (see layer_error.h):
 //
 //   shift[c] = mean over samples and positions of (y_float - y_quantized)[c]
 //
@@ -33,16 +32,16 @@ struct BiasCorrection {
 // squared error by (m - s)^2 - m^2, m its mean error there, the correction is kept where |m - s| <
 // |m|. With fewer than 5 feeds nothing can be held back, and nothing is corrected.
 //
-// Layers are found by node name in both; `reference` is the float model that `quantized` was made
-// from. One forward with each layer computed three times over. Errors: those of GatherStatistics.
+// One forward with each layer computed twice. Errors: those of MeasureLayerErrors.
 absl::StatusOr<std::vector<BiasCorrection>> MeasureBiasCorrections(Model& quantized,
                                                                    const Model& reference,
                                                                    const Samples& samples,
                                                                    const JobContext& context);
 
-// Adds the shifts to biases of float layers of `model`, by node name (new biases where there were
-// none).
-absl::Status ShiftBiases(Model& model, const std::vector<BiasCorrection>& corrections,
-                         WeightArena& arena);
+// Adds the shifts to biases of float layers of `model`, by node name: the third input of Conv and
+// Gemm (a new one where there is none), the constant summand of a MatMul's only reader. Layers
+// without such a place are left alone. Returns the number of channels that were shifted.
+absl::StatusOr<uint64_t> ShiftBiases(Model& model, const std::vector<BiasCorrection>& corrections,
+                                     WeightArena& arena);
 
 }  // namespace modelpress

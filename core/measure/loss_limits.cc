@@ -1,6 +1,7 @@
 // What a pass may cost; see loss_limits.h.
 #include "core/measure/loss_limits.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -11,7 +12,7 @@
 namespace modelpress {
 namespace {
 
-constexpr double kDefaultAgreement = 0.98, kDefaultSqnrDb = 20;
+constexpr double kDefaultAgreement = 0.98, kDefaultSqnrDb = 18, kDefaultAccuracyDrop = 0.01;
 
 }  // namespace
 
@@ -27,19 +28,49 @@ absl::Status ValidateLimits(const v1::LossLimits& limits, std::string_view field
   if (limits.has_min_sqnr_db() && !std::isfinite(limits.min_sqnr_db())) {
     return invalid("min_sqnr_db", "a finite number");
   }
+  if (limits.has_max_accuracy_drop() &&
+      !(limits.max_accuracy_drop() >= 0 && limits.max_accuracy_drop() <= 1)) {
+    return invalid("max_accuracy_drop", "0 to 1");
+  }
   return absl::OkStatus();
 }
 
 bool IsWithin(const ModelLoss& loss, const v1::LossLimits& limits) {
   if (limits.off()) return true;
+  // On few samples one of them may decide otherwise by chance, unless the caller says what may be.
+  const double one = loss.samples > 0 ? 1.0 / static_cast<double>(loss.samples) : 0;
   const double sqnr = limits.has_min_sqnr_db() ? limits.min_sqnr_db() : kDefaultSqnrDb;
-  const double agreement = limits.has_min_agreement() ? limits.min_agreement() : kDefaultAgreement;
-  return loss.sqnr_db >= sqnr && (!loss.agreement.has_value() || *loss.agreement >= agreement);
+  const double agreement =
+      limits.has_min_agreement() ? limits.min_agreement() : std::min(kDefaultAgreement, 1 - one);
+  const double drop = limits.has_max_accuracy_drop() ? limits.max_accuracy_drop()
+                                                     : std::max(kDefaultAccuracyDrop, one);
+  constexpr double kRounding = 1e-9;
+  return loss.sqnr_db >= sqnr && loss.agreement.value_or(1) >= agreement - kRounding &&
+         loss.accuracy_drop.value_or(0) <= drop + kRounding;
+}
+
+bool IsBetter(const ModelLoss& candidate, const ModelLoss& best) {
+  // Of decisions, those that are the reference's and those that are right count alike.
+  const auto decisions = [](const ModelLoss& loss) {
+    return loss.agreement.value_or(0) - loss.accuracy_drop.value_or(0);
+  };
+  const double two = 2.0 / static_cast<double>(std::max<uint64_t>(candidate.samples, 1));
+  constexpr double kTieDb = 0.5;
+  if (std::abs(candidate.sqnr_db - best.sqnr_db) < kTieDb) {
+    if (decisions(candidate) != decisions(best)) return decisions(candidate) > decisions(best);
+    return candidate.sqnr_db > best.sqnr_db;
+  }
+  return candidate.sqnr_db > best.sqnr_db &&
+         candidate.agreement.value_or(1) >= best.agreement.value_or(0) - two &&
+         candidate.accuracy_drop.value_or(0) <= best.accuracy_drop.value_or(0) + two;
 }
 
 std::string Describe(const ModelLoss& loss) {
   std::string text = FormatString("{:.1f} dB", loss.sqnr_db);
   if (loss.agreement.has_value()) text += FormatString(", agreement {:.4f}", *loss.agreement);
+  if (loss.accuracy_drop.has_value()) {
+    text += FormatString(", accuracy {:+.2f} points", -100 * *loss.accuracy_drop);
+  }
   return text;
 }
 

@@ -21,8 +21,12 @@ inline constexpr uint64_t kJudgedSamples = 64;
 // RECIPE_INVALID with the field's path, which begins with `field` ("quantize_dynamic.limits").
 absl::Status ValidateLimits(const v1::LossLimits& limits, std::string_view field);
 
-// With the defaults of LossLimits.
+// With the defaults of LossLimits. A single sample never makes a default limit fail.
 bool IsWithin(const ModelLoss& loss, const v1::LossLimits& limits);
+
+// Less noise, and no fewer right decisions than chance explains; of about the same noise (half a dB),
+// more right decisions: classes are what users look at, and noise alone does not tell of them.
+bool IsBetter(const ModelLoss& candidate, const ModelLoss& best);
 
 // "31.2 dB, agreement 0.9950".
 std::string Describe(const ModelLoss& loss);

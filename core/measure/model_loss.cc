@@ -2,7 +2,9 @@
 #include "core/measure/model_loss.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "core/base/format_string.h"
 #include "core/base/status.h"
@@ -34,53 +36,74 @@ absl::StatusOr<std::unique_ptr<LossMeter>> LossMeter::Make(const Model& referenc
                                                            uint64_t max_samples, uint64_t seed,
                                                            WeightArena& arena,
                                                            const JobContext& context) {
-  MP_RETURN_IF_ERROR(context.cancellation->Check());
-  MP_ASSIGN_OR_RETURN(
-      const auto session,
-      Session::Create(reference, {.threads = static_cast<int>(context.pool->threads())}));
   MP_ASSIGN_OR_RETURN(auto samples,
                       OpenCalibrationSamples(reference, data, 0,
                                              std::min(max_samples, kMaxSyntheticSamples), seed));
-  std::unique_ptr<LossMeter> meter(new LossMeter(std::move(samples), context));
-  const uint64_t feeds = meter->samples_->batches();
+  const uint64_t feeds = samples->batches();
   const uint64_t count = std::min(feeds, max_samples);
-  if (count == 0) {
+  std::vector<uint64_t> chosen;
+  for (uint64_t i = 0; i < count; ++i) chosen.push_back(i * feeds / count);
+  std::unique_ptr<LossMeter> meter(new LossMeter(*samples, std::move(chosen), context));
+  meter->owned_ = std::move(samples);
+  MP_RETURN_IF_ERROR(meter->RunReference(reference, arena));
+  return meter;
+}
+
+absl::StatusOr<std::unique_ptr<LossMeter>> LossMeter::On(const Model& reference,
+                                                         const Samples& samples, WeightArena& arena,
+                                                         const JobContext& context) {
+  std::vector<uint64_t> all(samples.batches());
+  std::iota(all.begin(), all.end(), uint64_t{0});
+  std::unique_ptr<LossMeter> meter(new LossMeter(samples, std::move(all), context));
+  MP_RETURN_IF_ERROR(meter->RunReference(reference, arena));
+  return meter;
+}
+
+absl::Status LossMeter::RunReference(const Model& reference, WeightArena& arena) {
+  MP_RETURN_IF_ERROR(context_.cancellation->Check());
+  if (chosen_.empty()) {
     return Error(ERROR_REASON_DATA_INVALID, "the data set holds no samples to calibrate on")
         .With("expected", "samples");
   }
+  MP_ASSIGN_OR_RETURN(
+      const auto session,
+      Session::Create(reference, {.threads = static_cast<int>(context_.pool->threads())}));
   std::optional<TaskMeter> task;
-  for (uint64_t i = 0; i < count; ++i) {
-    MP_RETURN_IF_ERROR(context.cancellation->Check());
-    meter->chosen_.push_back(i * feeds / count);
-    MP_ASSIGN_OR_RETURN(Batch batch, meter->samples_->Read(meter->chosen_.back()));
+  for (const uint64_t feed : chosen_) {
+    MP_RETURN_IF_ERROR(context_.cancellation->Check());
+    MP_ASSIGN_OR_RETURN(Batch batch, samples_->Read(feed));
     MP_ASSIGN_OR_RETURN(TensorMap outputs, session->Run(batch.inputs));
-    if (i == 0) {
-      // Labels only say where the classes are; ones that fit no output are no reason to stop.
+    if (!task.has_value()) {
+      // Labels that fit no output, or are none of its classes, are no reason to stop.
+      labels_ = batch.labels.has_value();
       auto settings = ResolveTask(Judging(), session->outputs(), outputs, batch);
       if (!settings.ok()) {
+        labels_ = false;
         batch.labels.reset();
         settings = ResolveTask(Judging(), session->outputs(), outputs, batch);
       }
-      MP_ASSIGN_OR_RETURN(meter->settings_, std::move(settings));
-      if (batch.labels.has_value()) task.emplace(meter->settings_);
+      MP_ASSIGN_OR_RETURN(settings_, std::move(settings));
+      task.emplace(settings_);
     }
-    if (task.has_value() && !task->Add(outputs, batch).ok()) task.reset();
-    if (!meter->settings_.output.empty()) {
-      MP_ASSIGN_OR_RETURN(const ClassReader reader, ClassReader::Make(meter->settings_, outputs));
-      meter->positions_ += reader.positions();
+    if (labels_) labels_ = task->Add(outputs, batch).ok();
+    if (!settings_.output.empty()) {
+      MP_ASSIGN_OR_RETURN(const ClassReader reader, ClassReader::Make(settings_, outputs));
+      positions_ += reader.positions();
     }
     MP_RETURN_IF_ERROR(Spill(arena, &outputs));
-    meter->outputs_.push_back(std::move(outputs));
+    outputs_.push_back(std::move(outputs));
   }
-  if (task.has_value() && !task->labels_are_classes()) {
-    meter->settings_ = {};
-    meter->positions_ = 0;
-  } else if (task.has_value()) {
-    meter->threshold_ = task->Threshold();
-    const TaskMetrics metrics = task->Finish(meter->threshold_);
-    if (metrics.has_accuracy()) meter->accuracy_ = metrics.accuracy();
+  if (labels_ && !task->labels_are_classes()) {
+    settings_ = {};
+    positions_ = 0;
+  } else if (labels_) {
+    threshold_ = task->Threshold();
+    const TaskMetrics metrics = task->Finish(threshold_);
+    if (metrics.has_accuracy() && std::isfinite(metrics.accuracy())) {
+      accuracy_ = metrics.accuracy();
+    }
   }
-  return meter;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ModelLoss> LossMeter::Measure(const Model& candidate) const {
@@ -100,17 +123,21 @@ absl::StatusOr<ModelLoss> LossMeter::Measure(const Model& candidate) const {
     if (accuracy_.has_value()) MP_RETURN_IF_ERROR(task.Add(outputs, batch));
   }
   ModelLoss loss{.sqnr_db = std::numeric_limits<double>::infinity(),
-                 .agreement = agreement.Finish()};
+                 .agreement = agreement.Finish(),
+                 .samples = chosen_.size()};
   for (const OutputComparison& row : comparer.Finish()) {
     loss.sqnr_db = std::min(loss.sqnr_db, row.sqnr_db());
   }
-  if (accuracy_.has_value()) loss.accuracy = task.Finish(threshold_).accuracy();
+  if (accuracy_.has_value()) {
+    loss.accuracy = task.Finish(threshold_).accuracy();
+    loss.accuracy_drop = *accuracy_ - *loss.accuracy;
+  }
   return loss;
 }
 
 std::string LossMeter::description() const {
   return FormatString("{} {}samples{}", samples(), synthetic() ? "synthetic " : "",
-                     synthetic() ? "" : " of the " + samples_->description());
+                      synthetic() ? "" : " of the " + samples_->description());
 }
 
 }  // namespace modelpress

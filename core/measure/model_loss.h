@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/job_context.h"
@@ -22,6 +23,10 @@ struct ModelLoss {
   std::optional<double> agreement;
   // Share of positions whose class is the label; absent without labels that fit an output.
   std::optional<double> accuracy;
+  // Accuracy of the reference minus that of the candidate; absent without labels.
+  std::optional<double> accuracy_drop;
+  // On how many samples.
+  uint64_t samples = 0;
 };
 
 // Runs a reference once and any number of candidates after it, one sample at a time, and compares.
@@ -35,6 +40,11 @@ class LossMeter {
                                                          const DataSet* data, uint64_t max_samples,
                                                          uint64_t seed, WeightArena& arena,
                                                          const JobContext& context);
+
+  // The same on every feed of `samples`, which must outlive the meter.
+  static absl::StatusOr<std::unique_ptr<LossMeter>> On(const Model& reference,
+                                                       const Samples& samples, WeightArena& arena,
+                                                       const JobContext& context);
 
   // Loads and runs `candidate`, which takes the same inputs. Errors: those of Session, and
   // ARTIFACT_REJECTED where outputs have other shapes.
@@ -50,14 +60,17 @@ class LossMeter {
   std::string description() const;
 
  private:
-  LossMeter(std::unique_ptr<Samples> samples, const JobContext& context)
-      : samples_(std::move(samples)), context_(context) {}
+  LossMeter(const Samples& samples, std::vector<uint64_t> chosen, const JobContext& context)
+      : samples_(&samples), chosen_(std::move(chosen)), context_(context) {}
+  absl::Status RunReference(const Model& reference, WeightArena& arena);
 
-  std::unique_ptr<Samples> samples_;
-  const JobContext& context_;
+  std::unique_ptr<Samples> owned_;
+  const Samples* samples_;
   std::vector<uint64_t> chosen_;  // feeds
+  const JobContext& context_;
   std::vector<TensorMap> outputs_;
   TaskSettings settings_;
+  bool labels_ = false;
   // Where the reference's scores leave the threshold between two classes open, it is this.
   double threshold_ = 0;
   std::optional<double> accuracy_;

@@ -6,6 +6,7 @@
 
 #include "core/base/format_string.h"
 #include "core/base/status.h"
+#include "core/measure/loss_limits.h"
 
 namespace modelpress {
 namespace {
@@ -67,20 +68,13 @@ absl::Status ValidateStaticOptions(const QuantizeStatic& options) {
       return Invalid(field + ".percentile", "must be above 50 and at most 100");
     }
   }
-  const LossLimits& limits = options.limits();
-  if (limits.has_min_agreement() &&
-      !(limits.min_agreement() >= 0 && limits.min_agreement() <= 1)) {
-    return Invalid("limits.min_agreement", "must be 0 to 1");
-  }
-  if (limits.has_min_sqnr_db() && !std::isfinite(limits.min_sqnr_db())) {
-    return Invalid("limits.min_sqnr_db", "must be a finite number");
-  }
+  MP_RETURN_IF_ERROR(ValidateLimits(options.limits(), "quantize_static.limits"));
   for (const std::string& type : options.op_types()) {
     if (type != "Conv" && type != "MatMul" && type != "Gemm") {
       return Invalid("op_types",
                      FormatString("has \"{}\"; the runtime has integer kernels of Conv, MatMul and "
-                                 "Gemm (others follow by themselves)",
-                                 type));
+                                  "Gemm (others follow by themselves)",
+                                  type));
     }
   }
   return absl::OkStatus();
@@ -128,14 +122,15 @@ StaticQuantization QuantizationOf(const QuantizeStatic& options) {
   }
   if (options.has_reduce_range()) result.weights.reduced = options.reduce_range();
   result.per_channel = options.granularity() != QuantizeWeights::GRANULARITY_PER_TENSOR;
+  result.code_unobserved = !options.has_other_weights() || options.other_weights();
   for (const QuantizeStatic::RangeRule& rule : options.ranges()) {
     RangeException exception;
     exception.match.assign(rule.match().begin(), rule.match().end());
     if (rule.has_min()) {
       exception.range = {static_cast<float>(rule.min()), static_cast<float>(rule.max()), true};
     } else {
-      exception.rule = RuleOf(rule.range(), rule.has_percentile() ? rule.percentile()
-                                                                  : kDefaultPercentile);
+      exception.rule =
+          RuleOf(rule.range(), rule.has_percentile() ? rule.percentile() : kDefaultPercentile);
     }
     result.exceptions.push_back(std::move(exception));
   }
@@ -149,10 +144,16 @@ std::vector<RangeRule> RangeRulesOf(const QuantizeStatic& options) {
   }
   // Nothing to compare them by.
   if (options.limits().off()) return {RuleOf(QuantizeStatic::RANGE_MINMAX, percentile)};
-  return {RuleOf(QuantizeStatic::RANGE_MINMAX, percentile),
-          RuleOf(QuantizeStatic::RANGE_PERCENTILE, percentile),
-          RuleOf(QuantizeStatic::RANGE_MSE, percentile),
-          RuleOf(QuantizeStatic::RANGE_ENTROPY, percentile)};
+  std::vector<RangeRule> rules = {RuleOf(QuantizeStatic::RANGE_MINMAX, percentile)};
+  // The default is so near to minmax that it would only be measured twice.
+  const std::vector<double> percentiles =
+      options.has_percentile() ? std::vector{percentile} : std::vector{99.99, 99.9};
+  for (const double p : percentiles) {
+    rules.push_back(RuleOf(QuantizeStatic::RANGE_PERCENTILE, p));
+  }
+  rules.push_back(RuleOf(QuantizeStatic::RANGE_MSE, percentile));
+  rules.push_back(RuleOf(QuantizeStatic::RANGE_ENTROPY, percentile));
+  return rules;
 }
 
 }  // namespace modelpress

@@ -4,12 +4,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <set>
 
+#include "absl/container/flat_hash_map.h"
 #include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/quant/qdq_flow.h"
 #include "core/quant/quantize_tensor.h"
+#include "core/quant/useful_range.h"
 #include "core/quant/weight_selection.h"
 
 namespace modelpress {
@@ -22,9 +25,9 @@ double Product(std::span<const int64_t> extents) {
 }
 
 // Multiply-accumulates of a layer from the extents of what it reads and gives.
-double MacsOf(const QdqLayer& layer, const onnx::NodeProto& node,
-              std::span<const int64_t> input, std::span<const int64_t> other,
-              std::span<const int64_t> output, std::span<const int64_t> weight) {
+double MacsOf(const QdqLayer& layer, const onnx::NodeProto& node, std::span<const int64_t> input,
+              std::span<const int64_t> other, std::span<const int64_t> output,
+              std::span<const int64_t> weight) {
   if (layer.op_type == "Conv") {
     if (weight.size() < 2 || output.empty()) return 0;
     return Product(output) * Product(weight.subspan(1));
@@ -45,7 +48,8 @@ double SaturatingPairs(const CodedMatrix& coded, const ChannelLayout& layout, in
   uint64_t pairs = 0, saturating = 0;
   const uint64_t depth = layout.outer * layout.inner;
   const auto code = [&](uint64_t channel, uint64_t k) {
-    const uint64_t at = ((k / layout.inner) * layout.channels + channel) * layout.inner + k % layout.inner;
+    const uint64_t at =
+        ((k / layout.inner) * layout.channels + channel) * layout.inner + k % layout.inner;
     return static_cast<int>(static_cast<int8_t>(codes[at]));
   };
   for (uint64_t c = 0; c < layout.channels; ++c) {
@@ -134,9 +138,12 @@ absl::Status StaticQuantizer::Calibrate(bool histograms, const Samples& samples,
                                         const GatherProgress& progress) {
   const GraphIndex index(model_.mutable_proto());
   const std::vector<QdqLayer> plain = PlainLayers();
-  const QdqFlow flow(model_, index, plain, AllUsable(), options_.rewrite.activations.symmetric);
+  const QdqFlow flow(model_, index, plain, IntegerLayers(AllInteger()),
+                     options_.rewrite.activations.symmetric);
+  useful_ = UsefulRanges(model_, index);
   std::set<ValueKey> wanted;
   for (const auto& [value, grid] : flow.stored()) {
+    if (IsClippingToUnit(*flow.Node(value))) unit_.insert(grid);
     wanted.insert(value);
     wanted.insert(grid);
   }
@@ -146,19 +153,19 @@ absl::Status StaticQuantizer::Calibrate(bool histograms, const Samples& samples,
       const QdqFlow::Reading reading = flow.Read(plain[i], input);
       wanted.insert(reading.value);
       wanted.insert(reading.grid);
-      if (input == plain[i].activations[0]) input_grids_[i] = reading.grid;
+      input_grids_[i].push_back(reading.grid);
     }
   }
   std::vector<StatisticRequest> requests;
   for (const ValueKey& key : wanted) requests.push_back({.key = key, .histogram = histograms});
-  MP_ASSIGN_OR_RETURN(statistics_, GatherStatistics(model_, samples, std::move(requests), context_,
-                                                    progress));
+  MP_ASSIGN_OR_RETURN(statistics_,
+                      GatherStatistics(model_, samples, std::move(requests), context_, progress));
   std::map<ValueKey, std::string> reasons;
   for (const Unobserved& row : statistics_.unobserved()) reasons[row.key] = row.reason;
   const auto missing = [&](const ValueKey& key) {
-    return statistics_.Find(key) != nullptr ? std::string()
-                                            : FormatString("'{}' was not observed: {}", key.value,
-                                                          reasons[key]);
+    return statistics_.Find(key) != nullptr
+               ? std::string()
+               : FormatString("'{}' was not observed: {}", key.value, reasons[key]);
   };
   for (size_t i = 0; i < plain.size(); ++i) {
     StaticLayer& entry = layers_[i];
@@ -178,9 +185,9 @@ absl::Status StaticQuantizer::Calibrate(bool histograms, const Samples& samples,
       if (entry.problem.empty()) entry.problem = missing(key);
       if (const ValueStatistics* seen = statistics_.Find(key)) output = seen->last_dims;
     }
-    const std::span<const int64_t> weight =
-        entry.weight.has_value() ? std::span<const int64_t>(entry.weight->dims)
-                                 : std::span<const int64_t>();
+    const std::span<const int64_t> weight = entry.weight.has_value()
+                                                ? std::span<const int64_t>(entry.weight->dims)
+                                                : std::span<const int64_t>();
     entry.macs = MacsOf(plain[i], *flow.Node(plain[i].key), dims[0],
                         dims.size() > 1 ? dims[1] : std::span<const int64_t>(), output, weight);
   }
@@ -189,30 +196,66 @@ absl::Status StaticQuantizer::Calibrate(bool histograms, const Samples& samples,
 
 ValueRange StaticQuantizer::RangeFor(const ValueKey& key, const ValueStatistics& statistics,
                                      const RangeRule& rule) const {
+  if (unit_.contains(key)) return {0, 1, true};
   RangeRule chosen = rule;
   for (const RangeException& exception : options_.exceptions) {
-    const bool matches = std::ranges::any_of(exception.match, [&](const std::string& glob) {
-      return GlobMatches(glob, key.value);
-    });
+    const bool matches = std::ranges::any_of(
+        exception.match, [&](const std::string& glob) { return GlobMatches(glob, key.value); });
     if (!matches) continue;
     if (exception.range.has_value()) return *exception.range;
     if (exception.rule.has_value()) chosen = *exception.rule;
     break;
   }
-  if (chosen.method == RangeMethod::kMinMax || !statistics.histogram.has_value()) {
-    return {static_cast<float>(statistics.min), static_cast<float>(statistics.max), true};
-  }
+  ValueRange useful = {-std::numeric_limits<float>::infinity(),
+                       std::numeric_limits<float>::infinity()};
+  if (const auto found = useful_.find(key); found != useful_.end()) useful = found->second;
+  const ValueRange everything = {std::max(static_cast<float>(statistics.min), useful.min),
+                                 std::min(static_cast<float>(statistics.max), useful.max), true};
+  if (chosen.method == RangeMethod::kMinMax || !statistics.histogram.has_value()) return everything;
   const CodeLimits limits = options_.rewrite.activations.limits();
   chosen.symmetric = options_.rewrite.activations.symmetric;
   chosen.steps = limits.highest - limits.lowest;
-  return ChooseRange(*statistics.histogram, chosen);
+  if (useful.min <= statistics.min && useful.max >= statistics.max) {
+    return ChooseRange(*statistics.histogram, chosen);
+  }
+  return ChooseRange(statistics.histogram->Clamped(useful.min, useful.max), chosen);
 }
 
 absl::Status StaticQuantizer::UseRanges(const RangeRule& rule) {
-  ranges_.clear();
-  statistics_.ForEach([&](const ValueKey& key, const ValueStatistics& statistics) {
-    ranges_[key] = RangeFor(key, statistics, rule);
+  std::map<ValueKey, RangeRule> rules;
+  statistics_.ForEach([&](const ValueKey& key, const ValueStatistics&) { rules[key] = rule; });
+  return Finish(rules);
+}
+
+absl::Status StaticQuantizer::UseBestRanges(const std::vector<RangeRule>& rules,
+                                            const std::vector<std::vector<double>>& errors) {
+  std::map<ValueKey, std::vector<double>> sums;
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const bool known = std::ranges::all_of(errors, [&](const auto& row) { return row[i] >= 0; });
+    if (!known) continue;
+    for (const ValueKey& key : input_grids_[i]) {
+      auto& sum = sums[key];
+      sum.resize(rules.size());
+      for (size_t r = 0; r < rules.size(); ++r) sum[r] += errors[r][i];
+    }
+  }
+  std::map<ValueKey, RangeRule> chosen;
+  statistics_.ForEach([&](const ValueKey& key, const ValueStatistics&) {
+    RangeRule& rule = chosen[key] = {.method = RangeMethod::kMse};
+    const auto found = sums.find(key);
+    if (found == sums.end()) return;
+    rule = rules[std::ranges::min_element(found->second) - found->second.begin()];
   });
+  return Finish(chosen);
+}
+
+absl::Status StaticQuantizer::Finish(const std::map<ValueKey, RangeRule>& rules) {
+  ranges_.clear();
+  for (const auto& [key, rule] : rules) ranges_[key] = RangeFor(key, *statistics_.Find(key), rule);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    if (!layers_[i].problem.empty()) continue;
+    layers_[i].rule = rules.at(input_grids_[i][0]);
+  }
   MP_RETURN_IF_ERROR(FitBiases());
   Describe();
   return absl::OkStatus();
@@ -229,28 +272,28 @@ absl::Status StaticQuantizer::FitBiases() {
     StaticLayer& entry = layers_[i];
     entry.weight = plain_weights_[i];
     entry.raised_channels = 0;
-    // Corrections may have given a layer its first bias, or another one.
-    if (const onnx::NodeProto& made = *flow.Node(entry.layer.key);
-        made.op_type() != "MatMul" && made.input_size() > 2 && !made.input(2).empty()) {
-      entry.layer.has_bias = true;
-      entry.layer.bias_name = made.input(2);
-    }
+    entry.bias_headroom_bits.reset();
     if (!entry.problem.empty() || !entry.layer.has_bias || !options_.rewrite.integer_bias) continue;
     const onnx::GraphProto& graph = *flow.Graph(entry.layer.key.graph);
     const onnx::NodeProto& node = *flow.Node(entry.layer.key);
     MP_ASSIGN_OR_RETURN(const auto bytes, model_.Bytes(*index.Constant(graph, node.input(2))));
-    const AffineParameters x =
-        ChooseParameters(ranges_.at(input_grids_[i]), activations.limits(), activations.symmetric);
+    const AffineParameters x = ChooseParameters(ranges_.at(input_grids_[i][0]),
+                                                activations.limits(), activations.symmetric);
+    constexpr double kLargest = 2147483647.0, kHair = 1.0001;
+    double largest_code = 1;
     for (size_t c = 0; c < bytes.size() / sizeof(float); ++c) {
       float bias;
       std::memcpy(&bias, bytes.data() + c * sizeof(float), sizeof(float));
-      constexpr double kLargest = 2147483647.0, kHair = 1.0001;
       AffineParameters& p = entry.weight->parameters[entry.weight->axis.has_value() ? c : 0];
       const double needed = std::abs(static_cast<double>(bias)) / kLargest / x.scale * kHair;
-      if (p.scale >= needed) continue;
-      p.scale = static_cast<float>(needed);
-      ++entry.raised_channels;
+      if (p.scale < needed) {
+        p.scale = static_cast<float>(needed);
+        ++entry.raised_channels;
+      }
+      largest_code =
+          std::max(largest_code, std::abs(static_cast<double>(bias)) / x.scale / p.scale);
     }
+    entry.bias_headroom_bits = std::log2(kLargest / largest_code);
     if (entry.raised_channels == 0) continue;
     const onnx::TensorProto& tensor = *index.Constant(graph, node.input(*entry.layer.weight));
     MP_ASSIGN_OR_RETURN(const auto values, model_.Bytes(tensor));
@@ -274,14 +317,17 @@ void StaticQuantizer::Describe() {
   for (size_t i = 0; i < layers_.size(); ++i) {
     StaticLayer& entry = layers_[i];
     if (!entry.problem.empty()) continue;
-    const ValueStatistics& seen = *statistics_.Find(input_grids_[i]);
-    entry.range = ranges_.at(input_grids_[i]);
+    const ValueStatistics& seen = *statistics_.Find(input_grids_[i][0]);
+    entry.range = ranges_.at(input_grids_[i][0]);
     entry.clipped_share = 0;
     entry.activation_sqnr_db.reset();
     if (seen.histogram.has_value()) {
-      entry.clipped_share = ClippedShare(*seen.histogram, entry.range);
-      const double sqnr =
-          ExpectedSqnrDb(*seen.histogram, entry.range, limits.highest - limits.lowest);
+      const auto useful = useful_.find(input_grids_[i][0]);
+      const Histogram histogram =
+          useful == useful_.end() ? *seen.histogram
+                                  : seen.histogram->Clamped(useful->second.min, useful->second.max);
+      entry.clipped_share = ClippedShare(histogram, entry.range);
+      const double sqnr = ExpectedSqnrDb(histogram, entry.range, limits.highest - limits.lowest);
       if (std::isfinite(sqnr)) entry.activation_sqnr_db = sqnr;
     }
     if (entry.weight.has_value() && entry.weight->type == DataType::kInt8 &&
@@ -297,19 +343,56 @@ void StaticQuantizer::Describe() {
   }
 }
 
-absl::StatusOr<Model> StaticQuantizer::Build(const std::vector<bool>& active) const {
+absl::StatusOr<Model> StaticQuantizer::Build(const std::vector<LayerForm>& forms) const {
   Model model = model_.Clone();
+  std::vector<QdqLayer> layers = PlainLayers();
   std::vector<std::optional<CodedMatrix>> weights;
   for (const StaticLayer& entry : layers_) weights.push_back(entry.weight);
-  MP_RETURN_IF_ERROR(RewriteToQdq(model, arena_, PlainLayers(), active, ranges_, weights,
-                                  options_.rewrite));
+  std::set<std::string> integer;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    if (forms[i] == LayerForm::kInteger) integer.insert(layers[i].node);
+  }
+  std::vector<BiasCorrection> corrections;
+  for (const BiasCorrection& row : corrections_) {
+    if (integer.contains(row.node)) corrections.push_back(row);
+  }
+  if (!corrections.empty()) {
+    MP_RETURN_IF_ERROR(ShiftBiases(model, corrections, arena_).status());
+    // A correction may have been a layer's first bias.
+    absl::flat_hash_map<std::string, std::string> biases;
+    ForEachGraph(model.mutable_proto(), [&](onnx::GraphProto& graph, int) {
+      for (const onnx::NodeProto& node : graph.node()) {
+        if (node.input_size() > 2) biases.emplace(node.name(), node.input(2));
+      }
+    });
+    for (QdqLayer& layer : layers) {
+      const auto found = biases.find(layer.node);
+      if (layer.op_type == "MatMul" || found == biases.end() || found->second.empty()) continue;
+      layer.has_bias = true;
+      layer.bias_name = found->second;
+    }
+  }
+  MP_RETURN_IF_ERROR(
+      RewriteToQdq(model, arena_, layers, forms, ranges_, weights, options_.rewrite));
   return model;
 }
 
-std::vector<bool> StaticQuantizer::AllUsable() const {
-  std::vector<bool> usable;
-  for (const StaticLayer& entry : layers_) usable.push_back(entry.problem.empty());
-  return usable;
+const Histogram* StaticQuantizer::InputHistogram(size_t i) const {
+  const ValueStatistics* seen = statistics_.Find(input_grids_[i][0]);
+  return seen != nullptr && seen->histogram.has_value() ? &*seen->histogram : nullptr;
+}
+
+std::vector<LayerForm> StaticQuantizer::AllInteger() const {
+  std::vector<LayerForm> forms;
+  for (const StaticLayer& entry : layers_) {
+    if (entry.problem.empty()) {
+      forms.push_back(LayerForm::kInteger);
+    } else {
+      const bool coded = options_.code_unobserved && entry.weight.has_value();
+      forms.push_back(coded ? LayerForm::kCodedWeight : LayerForm::kFloat);
+    }
+  }
+  return forms;
 }
 
 }  // namespace modelpress

@@ -15,20 +15,23 @@
 // qdq_flow.h). BatchNormalization is folded first.
 //
 // Safe by default: the ways to choose ranges are tried on calibration samples and the best is kept;
-// where the model then loses more than the limits allow, each layer is measured alone and the
-// costliest for their work stay in float, as few as will do.
+// where the model then loses more than the limits allow, the layers that cost most for their work stay
+// in float, as few as will do. Ranges are fitted on some samples and judged on others.
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <memory>
+#include <optional>
 #include <set>
 
+#include "absl/container/flat_hash_map.h"
 #include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/measure/bias_correction.h"
-#include "core/measure/model_loss.h"
+#include "core/measure/layer_error.h"
+#include "core/measure/loss_limits.h"
+#include "core/measure/static_exceptions.h"
 #include "core/measure/static_options.h"
 #include "core/measure/static_quantizer.h"
+#include "core/measure/static_report.h"
 #include "core/passes/coding_pass.h"
 #include "core/quant/affine_folding.h"
 #include "core/quant/batch_norm_folding.h"
@@ -40,43 +43,23 @@
 namespace modelpress {
 namespace {
 
-constexpr double kDefaultAgreement = 0.98, kDefaultSqnrDb = 20;
 constexpr uint64_t kDefaultCalibration = 512, kSyntheticSamples = 16;
-// Samples on which candidates are judged, and on which each layer is measured alone.
-constexpr uint64_t kJudged = 64, kJudgedAlone = 8;
-// Multiply-accumulates that measuring layers alone may take: some minutes of one core.
-constexpr double kAloneBudget = 3e12;
+// Every n-th feed is held back: ranges are fitted on the others, candidates are judged on these.
+constexpr uint64_t kHoldBack = 4;
+// Samples on which layers are compared and ranked; fewer where a model is so large that they would
+// take more multiply-accumulates than this, as well as judging: some tens of seconds of one core.
+constexpr uint64_t kCompared = 8;
+constexpr double kMacBudget = 1e12;
+// How often judging and comparing run the model, roughly.
+constexpr double kRuns = 24;
+// A weight in codes costs its dequantization at every run, about so many multiply-accumulates for each
+// element. It may be as much as the layer's own work, or this share of the model's.
+constexpr double kDequantization = 64, kSmallShare = 0.01;
 
 bool IsOneOf(const google::protobuf::RepeatedPtrField<std::string>& globs, const QdqLayer& layer) {
   return std::ranges::any_of(globs, [&](const std::string& glob) {
     return GlobMatches(glob, layer.node) || GlobMatches(glob, layer.key.value);
   });
-}
-
-std::string NameOf(const RangeRule& rule) {
-  switch (rule.method) {
-    case RangeMethod::kMinMax:
-      return "minmax";
-    case RangeMethod::kPercentile:
-      return FormatString("percentile {}", rule.percentile);
-    case RangeMethod::kEntropy:
-      return "entropy";
-    case RangeMethod::kMse:
-      return "mse";
-  }
-  return "";
-}
-
-std::string Describe(const ModelLoss& loss) {
-  std::string text = FormatString("{:.1f} dB", loss.sqnr_db);
-  if (loss.agreement.has_value()) text += FormatString(", agreement {:.4f}", *loss.agreement);
-  return text;
-}
-
-// Less noise, and no more changed decisions: classes are what users look at, and noise alone does not tell of them.
-bool IsBetter(const ModelLoss& candidate, const ModelLoss& best) {
-  return candidate.sqnr_db > best.sqnr_db &&
-         candidate.agreement.value_or(1) >= best.agreement.value_or(0);
 }
 
 // One run of the pass.
@@ -87,21 +70,41 @@ class Quantization {
       : model_(model), options_(options), context_(context), report_(*report) {}
 
   absl::Status Run() {
+    if (!options_.complete()) {
+      MP_ASSIGN_OR_RETURN(const bool kept, KeepQuantized());
+      if (kept) return absl::OkStatus();
+    }
     MP_RETURN_IF_ERROR(Prepare());
     if (layers_.empty()) return CodeOtherWeights();
     MP_RETURN_IF_ERROR(Calibrate());
     MP_RETURN_IF_ERROR(ChooseRanges());
-    MP_RETURN_IF_ERROR(CorrectBiases());
-    if (!Within(loss_)) MP_RETURN_IF_ERROR(ChooseExceptions());
-    MP_ASSIGN_OR_RETURN(Model quantized, quantizer_->Build(active_));
+    MP_RETURN_IF_ERROR(Settle());
+    MP_ASSIGN_OR_RETURN(Model quantized, quantizer_->Build(findings_.forms));
     model_ = std::move(quantized);
-    MP_RETURN_IF_ERROR(ReportLayers());
+    MP_RETURN_IF_ERROR(Report());
     return CodeOtherWeights();
   }
 
  private:
   void Progress(double fraction, std::string_view detail) const {
     if (context_.progress) context_.progress(fraction, detail);
+  }
+
+  // Whether the model is quantized already and therefore stays as it is.
+  absl::StatusOr<bool> KeepQuantized() {
+    Model copy = model_.Clone();
+    NameNodes(copy.mutable_proto());
+    const GraphIndex index(copy.mutable_proto());
+    if (!HasQuantizedActivations(copy.mutable_proto(), index)) return false;
+    MP_ASSIGN_OR_RETURN(QdqLayers found, FindQdqLayers(copy, index));
+    for (const QdqLayer& layer : found.layers) {
+      *report_.add_skips() =
+          MakeSkip(SkipReason::kAlreadyQuantized, layer.weight_name, layer.node,
+                   "the model is quantized already, and this layer is float in it; with complete: "
+                   "true it is quantized too");
+    }
+    for (v1::Skip& skip : found.skips) *report_.add_skips() = std::move(skip);
+    return true;
   }
 
   // Names, folded BatchNormalizations, the opset that the result needs, and the layers.
@@ -117,20 +120,29 @@ class Quantization {
     NameNodes(model_.mutable_proto());
     MP_ASSIGN_OR_RETURN(const BatchNormFolding folding,
                         FoldBatchNorms(model_, *context_.arena, *context_.job));
-    if (!folding.changes.empty()) {
-      report_.add_notes(FormatString("{} BatchNormalization nodes were folded into the layer before",
-                                    folding.changes.size()));
-    }
     MP_ASSIGN_OR_RETURN(const AffineFolding affine,
                         FoldAffine(model_, *context_.arena, *context_.job));
+    // Some stand behind a summand that is folded now.
+    MP_ASSIGN_OR_RETURN(const BatchNormFolding rest,
+                        FoldBatchNorms(model_, *context_.arena, *context_.job));
+    if (const size_t folded = folding.changes.size() + rest.changes.size(); folded > 0) {
+      report_.add_notes(
+          FormatString("{} BatchNormalization nodes were folded into the layer before", folded));
+    }
     if (affine.into_convolutions > 0) {
-      report_.add_notes(FormatString("{} constant factors and summands were folded into convolutions",
-                                    affine.into_convolutions));
+      report_.add_notes(
+          FormatString("{} constant factors and summands were folded into convolutions",
+                       affine.into_convolutions));
     }
     if (affine.hard_swish > 0) {
       report_.add_notes(FormatString("{} hard-swishes in four steps became two operators each",
-                                    affine.hard_swish));
+                                     affine.hard_swish));
     }
+    MP_RETURN_IF_ERROR(FindLayers());
+    return absl::OkStatus();
+  }
+
+  absl::Status FindLayers() {
     for (const bool again : {true, false}) {
       const GraphIndex index(model_.mutable_proto());
       MP_ASSIGN_OR_RETURN(QdqLayers found, FindQdqLayers(model_, index));
@@ -170,229 +182,230 @@ class Quantization {
     MP_ASSIGN_OR_RETURN(samples_,
                         OpenCalibrationSamples(model_, context_.data, count,
                                                std::min(count, kSyntheticSamples), context_.seed));
+    const std::vector<RangeRule> rules = RangeRulesOf(options_);
+    const bool measured = rules.size() > 1 || !options_.limits().off();
+    const bool hold_back = measured && samples_->batches() >= kHoldBack;
+    fit_.emplace(hold_back ? SamplePart::WithoutEvery(*samples_, kHoldBack)
+                           : SamplePart::Spread(*samples_, samples_->batches()));
+    held_back_.emplace(hold_back ? SamplePart::Every(*samples_, kHoldBack)
+                                 : SamplePart::Spread(*samples_, samples_->batches()));
+    const bool histograms = measured || rules[0].method != RangeMethod::kMinMax;
     MP_ASSIGN_OR_RETURN(
-        quantizer_,
-        StaticQuantizer::Make(model_, layers_, quantization_, /*histograms=*/true, *samples_,
-                              *context_.arena, *context_.job,
-                              [this](double fraction) { Progress(fraction * 0.3, "calibration"); }));
-    report_.add_notes(FormatString("ranges from {} samples: {}", samples_->size(),
-                                  samples_->description()));
+        quantizer_, StaticQuantizer::Make(model_, layers_, quantization_, histograms, *fit_,
+                                          *context_.arena, *context_.job, [this](double fraction) {
+                                            Progress(fraction * 0.3, "calibration");
+                                          }));
+    report_.add_notes(FormatString(
+        "ranges from {} samples: {}{}", fit_->size(), samples_->description(),
+        hold_back ? FormatString("; {} held back to judge on", held_back_->size()) : ""));
     if (samples_->synthetic()) {
       report_.add_notes(
           "without data the ranges are those of synthetic samples: give calibration data");
     }
-    active_ = quantizer_->AllUsable();
+    findings_.forms = quantizer_->AllInteger();
+    double macs = 1;
+    for (const StaticLayer& layer : quantizer_->layers()) macs += layer.macs;
+    const auto affordable = [&](uint64_t wanted) {
+      const double most = std::clamp(kMacBudget / kRuns / macs, 1.0, static_cast<double>(wanted));
+      return SamplePart::Spread(*held_back_, static_cast<uint64_t>(most));
+    };
+    compared_.emplace(affordable(kCompared));
+    if (!measured) return absl::OkStatus();
+    const uint64_t wanted =
+        options_.limits().max_samples() > 0 ? options_.limits().max_samples() : kJudgedSamples;
+    judged_.emplace(options_.limits().max_samples() > 0 ? SamplePart::Spread(*held_back_, wanted)
+                                                        : affordable(wanted));
+    MP_ASSIGN_OR_RETURN(meter_, LossMeter::On(model_, *judged_, *context_.arena, *context_.job));
     return absl::OkStatus();
   }
 
-  absl::StatusOr<std::unique_ptr<LossMeter>> MakeMeter(uint64_t samples) {
-    return LossMeter::Make(model_, context_.data, samples, context_.seed, *context_.arena,
-                           *context_.job);
+  absl::StatusOr<ModelLoss> Measure() {
+    MP_ASSIGN_OR_RETURN(const Model candidate, quantizer_->Build(findings_.forms));
+    return MeasureCandidate(*meter_, candidate, &failure_);
   }
 
-  // A candidate that does not load or run has lost everything.
-  absl::StatusOr<ModelLoss> Measure(const LossMeter& meter, const std::vector<bool>& active) {
-    MP_ASSIGN_OR_RETURN(const Model candidate, quantizer_->Build(active));
-    auto loss = meter.Measure(candidate);
-    if (loss.ok()) return loss;
-    const ErrorReason reason = ReasonOf(loss.status());
-    if (reason != ERROR_REASON_OP_UNSUPPORTED && reason != ERROR_REASON_MODEL_MALFORMED &&
-        reason != ERROR_REASON_RUNTIME_FAILED) {
-      return loss;
+  // Each layer's own relative error with the present ranges; -1 where it is not known.
+  absl::StatusOr<std::vector<double>> OwnErrors() {
+    MP_ASSIGN_OR_RETURN(Model quantized, quantizer_->Build(quantizer_->AllInteger()));
+    MP_ASSIGN_OR_RETURN(const std::vector<LayerError> errors,
+                        MeasureLayerErrors(quantized, model_, *compared_, *context_.job));
+    absl::flat_hash_map<std::string, double> of_node;
+    for (const LayerError& error : errors) of_node.emplace(error.node, error.relative());
+    std::vector<double> own;
+    for (const StaticLayer& entry : quantizer_->layers()) {
+      const auto found = of_node.find(entry.layer.node);
+      own.push_back(found == of_node.end() ? -1 : found->second);
     }
-    failure_ = std::string(loss.status().message());
-    return ModelLoss{.sqnr_db = -std::numeric_limits<double>::infinity(), .agreement = 0.0};
+    return own;
   }
 
+  // One rule for all, or for each range the rule under which its layers err least.
   absl::Status ChooseRanges() {
-    const std::vector<RangeRule> rules = RangeRulesOf(options_);
-    if (options_.limits().off() && rules.size() == 1) {
-      loss_ = {.sqnr_db = std::numeric_limits<double>::infinity()};
-      rule_ = rules[0];
-      return quantizer_->UseRanges(rule_);
-    }
-    const uint64_t judged =
-        options_.limits().max_samples() > 0 ? options_.limits().max_samples() : kJudged;
-    MP_ASSIGN_OR_RETURN(meter_, MakeMeter(judged));
+    rules_ = RangeRulesOf(options_);
+    if (meter_ == nullptr) return quantizer_->UseRanges(rules_[0]);
     std::string tried;
-    std::optional<size_t> best;
-    for (size_t i = 0; i < rules.size(); ++i) {
-      MP_RETURN_IF_ERROR(quantizer_->UseRanges(rules[i]));
-      MP_ASSIGN_OR_RETURN(const ModelLoss loss, Measure(*meter_, active_));
-      tried += FormatString("{}{} {}", i > 0 ? "; " : "", NameOf(rules[i]), Describe(loss));
-      if (!best.has_value() || IsBetter(loss, loss_)) {
-        best = i;
-        loss_ = loss;
+    const size_t candidates = rules_.size() > 1 ? rules_.size() + 1 : 1;
+    for (size_t i = 0; i < candidates; ++i) {
+      MP_RETURN_IF_ERROR(UseRule(i));
+      if (candidates > 1 && i < rules_.size()) {
+        MP_ASSIGN_OR_RETURN(errors_.emplace_back(), OwnErrors());
       }
-      Progress(0.3 + 0.2 * static_cast<double>(i + 1) / static_cast<double>(rules.size()),
-               NameOf(rules[i]));
+      MP_ASSIGN_OR_RETURN(const ModelLoss loss, Measure());
+      losses_.push_back(loss);
+      tried += FormatString("{}{} {}", i > 0 ? "; " : "", RuleName(i), Describe(loss));
+      if (i == 0 || IsBetter(loss, losses_[best_])) best_ = i;
+      Progress(0.3 + 0.2 * static_cast<double>(i + 1) / static_cast<double>(candidates),
+               RuleName(i));
     }
-    rule_ = rules[*best];
-    MP_RETURN_IF_ERROR(quantizer_->UseRanges(rule_));
-    report_.add_notes(FormatString("ranges by {}, of all layers in integers on {}: {}",
-                                  NameOf(rules[*best]), meter_->description(), tried));
+    report_.add_notes(
+        FormatString("ranges, of all layers in integers on {}: {}", meter_->description(), tried));
     return absl::OkStatus();
+  }
+
+  std::string RuleName(size_t i) const {
+    return i < rules_.size() ? NameOf(rules_[i]) : "the best for each range";
+  }
+
+  absl::Status UseRule(size_t i) {
+    quantizer_->SetCorrections({});
+    return i < rules_.size() ? quantizer_->UseRanges(rules_[i])
+                             : quantizer_->UseBestRanges(rules_, errors_);
+  }
+
+  // Biases and exceptions. Where exceptions are needed, the rule that is best for all layers owes that
+  // to the worst ones, which will be left out: the least squared error, which clips least of what
+  // matters, is tried beside it, and the one that leaves more work in integers is kept.
+  absl::Status Settle() {
+    if (meter_ == nullptr) return absl::OkStatus();
+    MP_ASSIGN_OR_RETURN(Settled settled, SettleWith(best_));
+    const auto mse = std::ranges::find(rules_, RangeMethod::kMse, &RangeRule::method);
+    const auto second = static_cast<size_t>(mse - rules_.begin());
+    if (settled.left_out && mse != rules_.end() && second != best_) {
+      MP_ASSIGN_OR_RETURN(Settled other, SettleWith(second));
+      if (IsWithin(other.loss, options_.limits()) && (other.integer_macs > settled.integer_macs ||
+                                                      !IsWithin(settled.loss, options_.limits()))) {
+        settled = std::move(other);
+      }
+    }
+    MP_RETURN_IF_ERROR(UseRule(settled.rule));
+    quantizer_->SetCorrections(std::move(settled.corrections));
+    findings_ = std::move(settled.findings);
+    for (std::string& note : settled.notes) report_.add_notes(std::move(note));
+    if (!IsWithin(settled.loss, options_.limits())) {
+      report_.add_notes("no choice of layers keeps the limits on these samples");
+    }
+    return absl::OkStatus();
+  }
+
+  // What becomes of one rule.
+  struct Settled {
+    size_t rule = 0;
+    std::vector<BiasCorrection> corrections;
+    StaticFindings findings;
+    ModelLoss loss;
+    bool left_out = false;
+    double integer_macs = 0;
+    std::vector<std::string> notes;
+  };
+
+  absl::StatusOr<Settled> SettleWith(size_t rule) {
+    Settled settled;
+    settled.rule = rule;
+    settled.loss = losses_[rule];
+    settled.findings.forms = quantizer_->AllInteger();
+    settled.notes.push_back(FormatString("ranges by {}", RuleName(rule)));
+    MP_RETURN_IF_ERROR(UseRule(rule));
+    MP_RETURN_IF_ERROR(CorrectBiases(&settled));
+    MP_ASSIGN_OR_RETURN(settled.findings.own, OwnErrors());
+    if (!IsWithin(settled.loss, options_.limits())) MP_RETURN_IF_ERROR(LeaveOut(&settled));
+    for (size_t i = 0; i < settled.findings.forms.size(); ++i) {
+      if (settled.findings.forms[i] == LayerForm::kInteger) {
+        settled.integer_macs += quantizer_->layers()[i].macs;
+      }
+    }
+    return settled;
   }
 
   // Kept if the model as a whole loses less with it.
-  absl::Status CorrectBiases() {
-    const bool wanted = !options_.has_correct_bias() || options_.correct_bias();
-    if (!wanted || meter_ == nullptr) return absl::OkStatus();
-    MP_ASSIGN_OR_RETURN(Model quantized, quantizer_->Build(active_));
-    MP_ASSIGN_OR_RETURN(const std::vector<BiasCorrection> corrections,
-                        MeasureBiasCorrections(quantized, model_, *samples_, *context_.job));
+  absl::Status CorrectBiases(Settled* settled) {
+    if (options_.has_correct_bias() && !options_.correct_bias()) return absl::OkStatus();
+    MP_ASSIGN_OR_RETURN(Model quantized, quantizer_->Build(findings_.forms));
+    MP_ASSIGN_OR_RETURN(std::vector<BiasCorrection> corrections,
+                        MeasureBiasCorrections(quantized, model_, *fit_, *context_.job));
     uint64_t channels = 0, kept = 0;
     for (const BiasCorrection& row : corrections) {
       channels += row.channels;
       kept += row.kept;
     }
     if (kept == 0) return absl::OkStatus();
-    Model before = model_.Clone();
-    MP_RETURN_IF_ERROR(ShiftBiases(model_, corrections, *context_.arena));
-    MP_RETURN_IF_ERROR(quantizer_->UseRanges(rule_));
-    MP_ASSIGN_OR_RETURN(const ModelLoss loss, Measure(*meter_, active_));
-    const bool better = IsBetter(loss, loss_);
-    report_.add_notes(FormatString(
-        "bias correction {}: {} of {} channels lower the error on held-back samples; {} with it, {} "
+    quantizer_->SetCorrections(corrections);
+    MP_ASSIGN_OR_RETURN(const ModelLoss loss, Measure());
+    const bool better = IsBetter(loss, settled->loss);
+    settled->notes.push_back(FormatString(
+        "bias correction {}: {} of {} channels err less on held-back samples; {} with it, {} "
         "without",
-        better ? "applied" : "left out", kept, channels, Describe(loss), Describe(loss_)));
+        better ? "applied" : "left out", kept, channels, Describe(loss), Describe(settled->loss)));
     if (better) {
-      loss_ = loss;
-      return absl::OkStatus();
+      settled->loss = loss;
+      settled->corrections = std::move(corrections);
+    } else {
+      quantizer_->SetCorrections({});
     }
-    model_ = std::move(before);
-    return quantizer_->UseRanges(rule_);
+    return absl::OkStatus();
   }
 
-  bool Within(const ModelLoss& loss) const {
-    const LossLimits& limits = options_.limits();
-    if (limits.off()) return true;
-    const double sqnr = limits.has_min_sqnr_db() ? limits.min_sqnr_db() : kDefaultSqnrDb;
-    const double agreement =
-        limits.has_min_agreement() ? limits.min_agreement() : kDefaultAgreement;
-    return loss.sqnr_db >= sqnr && (!loss.agreement.has_value() || *loss.agreement >= agreement);
-  }
-
-  // Each layer alone; then the fewest of the worst whose absence is enough, by bisection. Worst is
-  // who adds most noise for the work that it would do in integers.
-  absl::Status ChooseExceptions() {
-    const auto& layers = quantizer_->layers();
-    std::vector<size_t> order;
+  absl::Status LeaveOut(Settled* settled) {
+    MP_ASSIGN_OR_RETURN(const auto few,
+                        LossMeter::On(model_, *compared_, *context_.arena, *context_.job));
+    const bool code = !options_.has_other_weights() || options_.other_weights();
+    std::vector<bool> code_weights;
     double macs = 0;
-    for (size_t i = 0; i < layers.size(); ++i) {
-      macs += layers[i].macs;
-      if (active_[i]) order.push_back(i);
+    for (const StaticLayer& entry : quantizer_->layers()) macs += entry.macs;
+    for (const StaticLayer& entry : quantizer_->layers()) {
+      const double cost = entry.weight.has_value()
+                              ? kDequantization * static_cast<double>(entry.weight->codes.length)
+                              : 0;
+      code_weights.push_back(code && cost > 0 &&
+                             (cost <= entry.macs || cost <= kSmallShare * macs));
     }
-    const double feeds = kAloneBudget / std::max(1.0, macs * static_cast<double>(order.size()));
     MP_ASSIGN_OR_RETURN(
-        const auto alone_meter,
-        MakeMeter(static_cast<uint64_t>(std::clamp(feeds, 1.0, static_cast<double>(kJudgedAlone)))));
-    alone_.resize(layers.size());
-    std::vector<double> score(layers.size());
-    for (size_t n = 0; n < order.size(); ++n) {
-      const size_t i = order[n];
-      std::vector<bool> alone(layers.size(), false);
-      alone[i] = true;
-      MP_ASSIGN_OR_RETURN(const ModelLoss loss, Measure(*alone_meter, alone));
-      alone_[i] = loss;
-      const double share = macs > 0 ? layers[i].macs / macs : 0;
-      score[i] = std::pow(10, -loss.sqnr_db / 10) / (share + 0.01);
-      Progress(0.5 + 0.4 * static_cast<double>(n + 1) / static_cast<double>(order.size()),
-               layers[i].layer.node);
-    }
-    std::ranges::stable_sort(order, std::greater(), [&](size_t i) { return score[i]; });
-    const std::vector<bool> all = active_;
-    const auto without = [&](size_t count) {
-      std::vector<bool> active = all;
-      for (size_t n = 0; n < count; ++n) active[order[n]] = false;
-      return active;
+        StaticExceptions chosen,
+        ChooseExceptions(
+            *quantizer_, settled->findings.own, code_weights, options_.limits(), *few, *meter_,
+            [this](double fraction) { Progress(0.5 + 0.4 * fraction, "exceptions"); }, &failure_));
+    const auto more = [&](LayerForm form) {
+      return std::ranges::count(chosen.forms, form) -
+             std::ranges::count(settled->findings.forms, form);
     };
-    size_t enough = order.size(), too_few = 0;
-    while (enough - too_few > 1) {
-      const size_t middle = too_few + (enough - too_few) / 2;
-      MP_ASSIGN_OR_RETURN(const ModelLoss loss, Measure(*meter_, without(middle)));
-      (Within(loss) ? enough : too_few) = middle;
-    }
-    active_ = without(enough);
-    MP_ASSIGN_OR_RETURN(loss_, Measure(*meter_, active_));
-    report_.add_notes(FormatString("{} of {} layers stay in float32: {} on {}", enough, order.size(),
-                                  Describe(loss_), meter_->description()));
+    settled->notes.push_back(FormatString(
+        "all layers in integers leave {}; {} of {} stay in float, {} of them with their weight in "
+        "codes: {} on {}, found by {} measurements",
+        Describe(settled->loss), more(LayerForm::kFloat) + more(LayerForm::kCodedWeight),
+        chosen.forms.size(), more(LayerForm::kCodedWeight), Describe(chosen.loss),
+        meter_->description(), chosen.measurements));
+    settled->left_out = true;
+    settled->loss = chosen.loss;
+    settled->findings.forms = std::move(chosen.forms);
+    settled->findings.noise = std::move(chosen.noise);
     return absl::OkStatus();
   }
 
-  absl::Status ReportLayers() {
+  absl::Status Report() {
     if (!failure_.empty()) {
-      report_.add_notes(FormatString("a candidate was passed over, since it did not run: {}", failure_));
+      report_.add_notes(
+          FormatString("a candidate was passed over, since it did not run: {}", failure_));
     }
-    MP_ASSIGN_OR_RETURN(const OptimizedGraph optimized,
-                        InspectOptimizedGraph(model_, static_cast<int>(context_.job->pool->threads()),
-                                              *context_.job->scratch));
-    double integer = 0, all = 0;
-    const auto& layers = quantizer_->layers();
-    for (size_t i = 0; i < layers.size(); ++i) {
-      const StaticLayer& entry = layers[i];
-      const std::string tensor = TensorOf(entry.layer);
-      all += entry.macs;
-      if (!entry.problem.empty()) {
-        *report_.add_skips() =
-            MakeSkip(SkipReason::kNotObserved, tensor, entry.layer.node, entry.problem);
-        continue;
-      }
-      if (!active_[i]) {
-        *report_.add_skips() = MakeSkip(
-            SkipReason::kLossTooLarge, tensor, entry.layer.node,
-            FormatString("alone it leaves {}; the limits are kept without it", Describe(*alone_[i])));
-        continue;
-      }
-      Change& change = *report_.add_changes();
-      change.set_tensor(tensor);
-      change.set_node(entry.layer.node);
-      change.set_what(What(entry));
-      if (entry.weight_sqnr_db.has_value()) change.set_sqnr_db(*entry.weight_sqnr_db);
-      if (!alone_.empty()) change.set_model_sqnr_db(alone_[i]->sqnr_db);
-      ActivationGrid& grid = *change.mutable_activations();
-      grid.set_min(entry.range.min);
-      grid.set_max(entry.range.max);
-      grid.set_clipped_share(entry.clipped_share);
-      if (entry.activation_sqnr_db.has_value()) grid.set_sqnr_db(*entry.activation_sqnr_db);
-      grid.set_macs(entry.macs);
-      grid.set_saturating_pairs(entry.saturating_pairs);
-      grid.set_raised_channels(entry.raised_channels);
-      const auto kernel = optimized.nodes.find(entry.layer.node);
-      const bool is_integer = kernel != optimized.nodes.end() && IsIntegerKernel(kernel->second);
-      grid.set_integer_kernel(is_integer);
-      if (is_integer) integer += entry.macs;
-      if (!layers_[i].has_bias || !quantization_.rewrite.integer_bias) continue;
-      Change& bias = *report_.add_changes();
-      bias.set_tensor(layers_[i].bias_name);
-      bias.set_node(entry.layer.node);
-      bias.set_what("bias as int32");
-    }
-    if (all > 0) report_.set_integer_mac_share(integer / all);
+    MP_ASSIGN_OR_RETURN(
+        const OptimizedGraph optimized,
+        InspectOptimizedGraph(model_, static_cast<int>(context_.job->pool->threads()),
+                              *context_.job->scratch));
+    ReportStaticLayers(*quantizer_, quantization_, findings_, optimized, &report_);
     if (Is16Bit(options_.activation_type())) {
-      report_.add_notes("16-bit activations are a simulation: the runtime computes in float between "
-                        "codes, and is not faster");
+      report_.add_notes(
+          "16-bit activations are a simulation: the runtime computes in float between "
+          "codes, and is not faster");
     }
     return absl::OkStatus();
-  }
-
-  static bool IsIntegerKernel(std::string_view type) {
-    return type.contains("QLinear") || type.contains("QGemm") || type.contains("MatMulInteger");
-  }
-
-  static const std::string& TensorOf(const QdqLayer& layer) {
-    return layer.weight.has_value() ? layer.weight_name : layer.key.value;
-  }
-
-  std::string What(const StaticLayer& entry) const {
-    const ActivationRule& rule = quantization_.rewrite.activations;
-    std::string text = FormatString("{}: activations {}{}", entry.layer.op_type,
-                                   DataTypeName(rule.type), rule.symmetric ? " symmetric" : "");
-    if (entry.weight.has_value()) {
-      text += FormatString(", weight {} {}", DataTypeName(entry.weight->type),
-                          entry.weight->axis.has_value() ? "per channel" : "per tensor");
-    }
-    return text;
   }
 
   // Weights that stay with float kernels, as codes.
@@ -406,13 +419,19 @@ class Quantization {
   std::vector<QdqLayer> layers_;
   // Float constants before anything was changed.
   std::set<std::string> constants_;
-  std::unique_ptr<StaticQuantizer> quantizer_;
   std::unique_ptr<Samples> samples_;
+  // Parts of the samples: ranges are fitted on the first, the others are of what is held back.
+  std::optional<SamplePart> fit_, held_back_, compared_, judged_;
+  std::unique_ptr<StaticQuantizer> quantizer_;
+  // Null if nothing is to be measured.
   std::unique_ptr<LossMeter> meter_;
-  RangeRule rule_;
-  std::vector<bool> active_;
-  std::vector<std::optional<ModelLoss>> alone_;
-  ModelLoss loss_;
+  // Ranges that were tried, what all layers in integers lose with each, and the best; the last of them,
+  // beyond rules_, takes for each range the rule of the least of errors_.
+  std::vector<RangeRule> rules_;
+  std::vector<std::vector<double>> errors_;
+  std::vector<ModelLoss> losses_;
+  size_t best_ = 0;
+  StaticFindings findings_;
   std::string failure_;
 };
 
@@ -486,7 +505,7 @@ std::vector<PassExample> QuantizeStaticPass::examples() const {
           g (float[2, 4] x) => (float[2, 2] y)
           <float[4, 2] w = {1, -0.5, 0.25, 2, -3, 0.1, 0.7, -0.9}>
           { y = MatMul(x, w) })",
-       "quantize_static: {limits: {min_agreement: 0.8}}",
+       "quantize_static: {limits: {off: true}}",
        {"QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "MatMul"},
        0.4},
       {"a Conv: its output is quantized too, behind the Relu, which the grid's clipping replaces",
@@ -495,9 +514,9 @@ std::vector<PassExample> QuantizeStaticPass::examples() const {
           <float[2, 1, 1, 1] w = {0.5, -2}, float[2] b = {0.1, -0.2}>
           { h = Conv(x, w, b)
             y = Relu(h) })",
-       "quantize_static: {range: minmax}",
-       {"QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "DequantizeLinear", "Conv", "Relu",
-        "QuantizeLinear", "DequantizeLinear"},
+       "quantize_static: {range: minmax, limits: {min_agreement: 0, min_sqnr_db: 10}}",
+       {"QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "DequantizeLinear", "Conv",
+        "Relu", "QuantizeLinear", "DequantizeLinear"},
        0.4},
   };
 }

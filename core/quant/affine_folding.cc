@@ -1,6 +1,8 @@
 // Constant factors and summands into convolutions; see affine_folding.h.
 #include "core/quant/affine_folding.h"
 
+#include <re2/re2.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -16,6 +18,7 @@ using Values = std::vector<double>;
 
 // Each round works on a fresh index; what one round makes possible the next one does.
 constexpr int kMaxRounds = 16;
+constexpr int64_t kMostChannels = 1 << 20;
 
 class Folder {
  public:
@@ -127,7 +130,8 @@ class Folder {
     const onnx::TensorProto* tensor = index_.Constant(graph, node->input(1));
     auto weight = Floats(tensor);
     if (!weight.has_value() || weight->empty() || tensor->dims_size() < 3) return std::nullopt;
-    Conv conv{.node = node, .dims = {tensor->dims().begin(), tensor->dims().end()},
+    Conv conv{.node = node,
+              .dims = {tensor->dims().begin(), tensor->dims().end()},
               .weight = *std::move(weight)};
     conv.group = IntAttribute(*node, "group", 1);
     if (conv.group <= 0 || conv.channels() % conv.group != 0) return std::nullopt;
@@ -144,10 +148,14 @@ class Folder {
                                         std::span<const int64_t> dims, const Values& values) {
     std::vector<float> floats(values.begin(), values.end());
     onnx::TensorProto* tensor = graph.add_initializer();
-    const std::string name = names_.Make(base + "_folded");
+    // What was folded before keeps its name.
+    std::string stem = base;
+    static const RE2 kFolded("_folded(_[0-9]+)?$");
+    RE2::Replace(&stem, kFolded, "");
+    const std::string name = names_.Make(stem + "_folded");
     tensor->set_name(name);
-    MP_RETURN_IF_ERROR(model_.SetBytes(tensor, DataType::kFloat, dims,
-                                       std::as_bytes(std::span(floats)), arena_));
+    MP_RETURN_IF_ERROR(
+        model_.SetBytes(tensor, DataType::kFloat, dims, std::as_bytes(std::span(floats)), arena_));
     return name;
   }
 
@@ -177,6 +185,10 @@ class Folder {
     const std::string& between = node.input(parts.other);
     onnx::NodeProto* producer = index_.Producer(graph, between);
     if (!OnlyReader(graph, between) || !Fresh({&node, producer})) return false;
+    if (producer != nullptr && producer->op_type() == "ConvTranspose" && node.op_type() == "Add" &&
+        index_.DefiningGraph(graph, between) == &graph) {
+      return IntoTransposeBias(graph, node, *producer, *parts.constant);
+    }
     auto conv = Load(graph, producer);
     if (!conv.has_value() || index_.DefiningGraph(graph, between) != &graph) return false;
     const auto by =
@@ -199,6 +211,40 @@ class Folder {
     return true;
   }
 
+  // ConvTranspose -> Add; a BatchNormalization behind them can then be folded too.
+  absl::StatusOr<bool> IntoTransposeBias(onnx::GraphProto& graph, onnx::NodeProto& add,
+                                         onnx::NodeProto& transpose,
+                                         const onnx::TensorProto& constant) {
+    const onnx::TensorProto* weight = index_.Constant(graph, transpose.input(1));
+    const int64_t group = IntAttribute(transpose, "group", 1);
+    if (!IsDefaultDomain(transpose.domain()) || weight == nullptr || weight->dims_size() < 3 ||
+        group <= 0 || weight->dims(1) <= 0 || weight->dims(1) > kMostChannels / group) {
+      return false;
+    }
+    const int64_t channels = weight->dims(1) * group;
+    const auto summand = PerChannel(constant, channels, weight->dims_size());
+    if (!summand.has_value()) return false;
+    Values bias = *summand;
+    const bool has_bias = transpose.input_size() > 2 && !transpose.input(2).empty();
+    if (has_bias) {
+      const auto before = Floats(index_.Constant(graph, transpose.input(2)));
+      if (!before.has_value() || before->size() != bias.size()) return false;
+      for (size_t c = 0; c < bias.size(); ++c) bias[c] += (*before)[c];
+    }
+    const std::vector<int64_t> dims = {channels};
+    MP_ASSIGN_OR_RETURN(
+        const std::string name,
+        AddTensor(graph, has_bias ? transpose.input(2) : transpose.output(0) + "_bias", dims,
+                  bias));
+    while (transpose.input_size() < 3) transpose.add_input("");
+    transpose.set_input(2, name);
+    transpose.set_output(0, add.output(0));
+    Touch({&add, &transpose});
+    dead_.insert(&add);
+    ++folded_;
+    return true;
+  }
+
   static bool IsPadded(const onnx::NodeProto& conv) {
     const onnx::AttributeProto* automatic = FindAttribute(conv, "auto_pad");
     if (automatic != nullptr && automatic->s() != "NOTSET" && automatic->s() != "VALID" &&
@@ -206,7 +252,8 @@ class Folder {
       return true;
     }
     const onnx::AttributeProto* pads = FindAttribute(conv, "pads");
-    return pads != nullptr && std::ranges::any_of(pads->ints(), [](int64_t pad) { return pad != 0; });
+    return pads != nullptr &&
+           std::ranges::any_of(pads->ints(), [](int64_t pad) { return pad != 0; });
   }
 
   // weight *= factor of its input channel, for each input channel.

@@ -17,7 +17,7 @@ struct AffineFolding {
 // With c and a constants, one for all channels or one for each, and values without other readers:
 //
 //   Conv(x; W, b) * c          Conv(x; c W, c b)
-//   Conv(x; W, b) + a          Conv(x; W, b + a)
+//   Conv(x; W, b) + a          Conv(x; W, b + a)                     ConvTranspose too
 //   Conv(c x; W, b)            Conv(x; W c, b)
 //   Conv(x + a; W, b)          Conv(x; W, b + sum of W a)            without padding
 //   Conv(c x + a; W, b)        Conv(x + a / c; W c, b)               with padding

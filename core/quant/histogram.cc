@@ -72,8 +72,11 @@ static_assert(1 << kSideBits == Histogram::kSideBins);
 }  // namespace
 
 void Histogram::Add(std::span<const float> values) {
+  if (!values.empty()) Add(values, RangeOf(values.data(), values.size(), /*symmetric=*/false));
+}
+
+void Histogram::Add(std::span<const float> values, const ValueRange& range) {
   if (values.empty()) return;
-  const ValueRange range = RangeOf(values.data(), values.size(), /*symmetric=*/false);
   min_ = std::min(min_, range.min);
   max_ = std::max(max_, range.max);
   int exponent = kLeastExponent;
@@ -107,6 +110,22 @@ void Histogram::Merge(const Histogram& other) {
   zeros_ += other.zeros_;
   min_ = std::min(min_, other.min_);
   max_ = std::max(max_, other.max_);
+}
+
+Histogram Histogram::Clamped(float low, float high) const {
+  Histogram result = *this;
+  result.min_ = std::max(min_, low);
+  result.max_ = std::min(max_, high);
+  const auto bin = [&](float edge) {
+    return std::clamp(static_cast<int>(std::floor(edge / width())), -kSideBins, kSideBins - 1);
+  };
+  const int first = bin(result.min_), last = bin(result.max_);
+  for (int i = -kSideBins; i < kSideBins; ++i) {
+    if (i >= first && i <= last) continue;
+    result.counts_[static_cast<size_t>((i < first ? first : last) + kSideBins)] += count(i);
+    result.counts_[static_cast<size_t>(i + kSideBins)] = 0;
+  }
+  return result;
 }
 
 double Histogram::width() const { return std::ldexp(1.0, exponent_ - kSideBits); }

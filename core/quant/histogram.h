@@ -11,6 +11,8 @@
 #include <span>
 #include <vector>
 
+#include "core/quant/affine.h"
+
 namespace modelpress {
 
 // Not thread-safe; values must be finite.
@@ -23,7 +25,11 @@ class Histogram {
   Histogram() : counts_(2 * kSideBins) {}
 
   void Add(std::span<const float> values);
+  // The same for a caller who knows the values' range.
+  void Add(std::span<const float> values, const ValueRange& range);
   void Merge(const Histogram& other);
+  // As if values had been clamped to [low, high] (low <= 0 <= high), to the accuracy of a bin.
+  Histogram Clamped(float low, float high) const;
 
   // Width of a bin.
   double width() const;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/model/graph.h"
@@ -119,7 +120,8 @@ std::map<std::string, int> Graphs(const onnx::ModelProto& model) {
 
 bool Contradict(const onnx::TypeProto& a, const onnx::TypeProto& b) {
   if (a.value_case() != b.value_case()) return true;
-  if (!a.has_tensor_type() || !a.tensor_type().has_shape() || !b.tensor_type().has_shape()) return false;
+  if (!a.has_tensor_type() || !a.tensor_type().has_shape() || !b.tensor_type().has_shape())
+    return false;
   const auto& x = a.tensor_type().shape();
   const auto& y = b.tensor_type().shape();
   if (x.dim_size() != y.dim_size()) return true;
@@ -170,7 +172,8 @@ absl::Status ConvertDefaultDomain(Model& model, int64_t target) {
         .Remedy("export the model without functions");
   }
   if (const onnx::NodeProto* node = target < from ? NodeWithoutAxes(model.proto()) : nullptr) {
-    return Refusal(from, target, FormatString("{} without axes cannot be taken back", node->op_type()))
+    return Refusal(from, target,
+                   FormatString("{} without axes cannot be taken back", node->op_type()))
         .Node(node->name().empty() && node->output_size() > 0 ? node->output(0) : node->name())
         .Remedy("give the operator its axes, or keep the opset");
   }
@@ -191,12 +194,20 @@ absl::Status ConvertDefaultDomain(Model& model, int64_t target) {
     return Refusal(from, target, "the converter lost a part of the graph")
         .Remedy("export the model at the newer opset");
   }
-  if (const std::string name = ChangedOutside(model.proto().graph(), converted.graph()); !name.empty()) {
+  if (const std::string name = ChangedOutside(model.proto().graph(), converted.graph());
+      !name.empty()) {
     return Refusal(from, target, FormatString("the converter would change the shape of '{}'", name))
         .Remedy("export the model at the newer opset");
   }
   onnx::GraphProto& graph = *converted.mutable_graph();
   const int own_inputs = graph.input_size() - static_cast<int>(weights.tensors().size());
+  // Inferred shapes were for the converter; they would be a part of small files.
+  absl::flat_hash_set<std::string> described;
+  for (const auto& value : model.proto().graph().value_info()) described.insert(value.name());
+  auto& infos = *graph.mutable_value_info();
+  infos.erase(std::remove_if(infos.begin(), infos.end(),
+                             [&](const auto& value) { return !described.contains(value.name()); }),
+              infos.end());
   graph.mutable_input()->DeleteSubrange(own_inputs, graph.input_size() - own_inputs);
   for (const onnx::TensorProto& tensor : weights.tensors()) *graph.add_initializer() = tensor;
 

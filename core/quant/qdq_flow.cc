@@ -32,10 +32,18 @@ bool MovesValues(const onnx::NodeProto& node, int64_t opset) {
 
 // Operators that the runtime computes from codes to codes of another grid.
 bool ComputesFromCodes(const onnx::NodeProto& node) {
-  return Among(node.op_type(), {"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool"});
+  return Among(node.op_type(), {"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool",
+                                "Sigmoid", "LeakyRelu"}) ||
+         IsClippingToUnit(node);
 }
 
 }  // namespace
+
+bool IsClippingToUnit(const onnx::NodeProto& node) {
+  const float alpha = FloatAttribute(node, "alpha", 0.2f),
+              beta = FloatAttribute(node, "beta", 0.5f);
+  return node.op_type() == "HardSigmoid" && alpha > 0 && beta >= 0 && beta <= 1;
+}
 
 QdqFlow::QdqFlow(Model& model, const GraphIndex& index, const std::vector<QdqLayer>& layers,
                  const std::vector<bool>& active, bool symmetric)
@@ -103,10 +111,18 @@ void QdqFlow::FindWanted(const std::vector<QdqLayer>& layers, const std::vector<
       if (!IsDefaultDomain(node.domain()) || node.output_size() == 0) continue;
       if (!MovesValues(node, model_.opset()) && !ComputesFromCodes(node)) continue;
       if (!wanted_.contains({path, node.output(0)})) continue;
+      // It stays float then (see Propagate), and codes before it would only round once more.
+      if (!MovesValues(node, model_.opset()) && ReadsConstant(*graph, node)) continue;
       const int inputs = MovesValues(node, model_.opset()) ? 1 : node.input_size();
       for (int j = 0; j < inputs; ++j) wanted_[KeyOf(*graph, node.input(j))] = true;
     }
   }
+}
+
+bool QdqFlow::ReadsConstant(const onnx::GraphProto& graph, const onnx::NodeProto& node) const {
+  return std::ranges::any_of(node.input(), [&](const std::string& name) {
+    return index_.Constant(graph, name) != nullptr;
+  });
 }
 
 void QdqFlow::Store(const ValueKey& value, const ValueKey& grid) {
@@ -125,6 +141,8 @@ void QdqFlow::Propagate(const onnx::GraphProto& graph, const onnx::NodeProto& no
     return;
   }
   if (!ComputesFromCodes(node)) return;
+  // It clips by where the grid ends, which is not where a symmetric one does.
+  if (symmetric_ && IsClippingToUnit(node)) return;
   for (int i = 0; i < node.input_size(); ++i) {
     if (!stored(i)) return;
   }

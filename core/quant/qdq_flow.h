@@ -9,12 +9,16 @@
 
 namespace modelpress {
 
+// A HardSigmoid whose codes follow from its input's by clipping: alpha > 0, 0 <= beta <= 1.
+bool IsClippingToUnit(const onnx::NodeProto& node);
+
 // Two ways for a value to be quantized:
 //
 //   stored   maker -> QuantizeLinear -> DequantizeLinear -> every reader. Outputs of Convs (behind a
 //            Relu or Clip that the grid's own clipping replaces), and what the runtime computes from
-//            codes alone: pooling, Add, Mul and Concat of stored values, and operators that only move
-//            values, which keep the grid of their input. Only where some layer reads it in the end.
+//            codes alone: pooling, Add, Mul, Concat, Sigmoid, LeakyRelu and HardSigmoid (see
+//            qdq_rewrite.h) of stored values, and operators that only move values, which keep the
+//            grid of their input. Only where some layer reads it in the end.
 //   edge     maker -> value -> QuantizeLinear -> DequantizeLinear -> layers; other readers see floats.
 //
 // The decisions depend on the graph and on which layers are active, not on ranges. Pointers of
@@ -46,6 +50,7 @@ class QdqFlow {
   ValueKey KeyOf(const onnx::GraphProto& scope, const std::string& name) const;
   std::string BehindActivation(const onnx::GraphProto& graph, std::string name) const;
   void FindWanted(const std::vector<QdqLayer>& layers, const std::vector<bool>& active);
+  bool ReadsConstant(const onnx::GraphProto& graph, const onnx::NodeProto& node) const;
   void Store(const ValueKey& value, const ValueKey& grid);
   void Propagate(const onnx::GraphProto& graph, const onnx::NodeProto& node);
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-
 #include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/quant/skip.h"
@@ -76,9 +75,8 @@ class Finder {
         }
         layer.weight = i;
         layer.weight_name = node.input(i);
-        layer.channel_axis =
-            ChannelAxis({nullptr, const_cast<onnx::NodeProto*>(&node), i},
-                        static_cast<size_t>(tensor->dims_size()));
+        layer.channel_axis = ChannelAxis({nullptr, const_cast<onnx::NodeProto*>(&node), i},
+                                         static_cast<size_t>(tensor->dims_size()));
       } else if (IsFloatActivation(graph, node.input(i))) {
         layer.activations.push_back(i);
       } else {
@@ -119,9 +117,8 @@ class Finder {
     if (!has_third) return "";
     const onnx::TensorProto* bias = FloatConstant(graph, node, 2);
     const onnx::TensorProto* weight = FloatConstant(graph, node, 1);
-    const auto channels = layer->channel_axis.has_value()
-                              ? weight->dims(static_cast<int>(*layer->channel_axis))
-                              : 0;
+    const auto channels =
+        layer->channel_axis.has_value() ? weight->dims(static_cast<int>(*layer->channel_axis)) : 0;
     if (bias == nullptr || bias->dims_size() != 1 || bias->dims(0) != channels) {
       return "its bias is not a constant with one value for each output channel";
     }
@@ -150,6 +147,21 @@ void NameNodes(onnx::ModelProto& model) {
 
 absl::StatusOr<QdqLayers> FindQdqLayers(Model& model, const GraphIndex& index) {
   return Finder(model, index).Run();
+}
+
+bool HasQuantizedActivations(onnx::ModelProto& model, const GraphIndex& index) {
+  bool found = false;
+  ForEachGraph(model, [&](onnx::GraphProto& graph, int) {
+    for (const onnx::NodeProto& node : graph.node()) {
+      const std::string& op = node.op_type();
+      const bool quantizes = op == "QuantizeLinear" || op == "DynamicQuantizeLinear";
+      if (quantizes && node.input_size() > 0) {
+        found = found || index.Constant(graph, node.input(0)) == nullptr;
+      }
+      found = found || op.starts_with("QLinear") || op.ends_with("Integer");
+    }
+  });
+  return found;
 }
 
 }  // namespace modelpress

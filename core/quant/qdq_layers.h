@@ -47,4 +47,8 @@ void NameNodes(onnx::ModelProto& model);
 // Layers in the order of the model. `model` is not changed. Errors: MODEL_MALFORMED.
 absl::StatusOr<QdqLayers> FindQdqLayers(Model& model, const GraphIndex& index);
 
+// Whether some value that is not a constant is quantized: QuantizeLinear or DynamicQuantizeLinear of
+// such a value, or an integer operator.
+bool HasQuantizedActivations(onnx::ModelProto& model, const GraphIndex& index);
+
 }  // namespace modelpress

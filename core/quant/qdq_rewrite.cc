@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <format>
 
 #include "core/base/status.h"
 #include "core/quant/graph_additions.h"
@@ -28,11 +27,11 @@ std::vector<std::byte> CodeBytes(DataType type, std::span<const int32_t> values)
 class Rewriter {
  public:
   Rewriter(Model& model, WeightArena& arena, const std::vector<QdqLayer>& layers,
-           const std::vector<bool>& active, const std::map<ValueKey, ValueRange>& ranges,
+           const std::vector<LayerForm>& forms, const std::map<ValueKey, ValueRange>& ranges,
            const QdqRewrite& rewrite)
       : model_(model),
         index_(model.mutable_proto()),
-        flow_(model, index_, layers, active, rewrite.activations.symmetric),
+        flow_(model, index_, layers, IntegerLayers(forms), rewrite.activations.symmetric),
         additions_(model, arena),
         ranges_(ranges),
         rewrite_(rewrite) {
@@ -40,7 +39,7 @@ class Rewriter {
     contrib_domain_ = BitsPerElement(rewrite.activations.type) == 16 && model.opset() < 21;
   }
 
-  absl::Status Run(const std::vector<QdqLayer>& layers, const std::vector<bool>& active,
+  absl::Status Run(const std::vector<QdqLayer>& layers, const std::vector<LayerForm>& forms,
                    const std::vector<std::optional<CodedMatrix>>& weights) {
     // Readings are looked up before anything is renamed.
     struct Input {
@@ -50,7 +49,7 @@ class Rewriter {
     };
     std::vector<std::vector<Input>> inputs(layers.size());
     for (size_t i = 0; i < layers.size(); ++i) {
-      if (!active[i]) continue;
+      if (forms[i] != LayerForm::kInteger) continue;
       for (const int input : layers[i].activations) {
         inputs[i].push_back({flow_.Node(layers[i].key), input, flow_.Read(layers[i], input)});
       }
@@ -58,9 +57,9 @@ class Rewriter {
     std::vector<onnx::NodeProto*> makers;
     for (const auto& [value, grid] : flow_.stored()) makers.push_back(flow_.Node(value));
     for (size_t i = 0; i < layers.size(); ++i) {
-      if (!active[i]) continue;
+      if (forms[i] == LayerForm::kFloat) continue;
       onnx::GraphProto* graph = flow_.Graph(layers[i].key.graph);
-      onnx::NodeProto* node = inputs[i][0].node;
+      onnx::NodeProto* node = flow_.Node(layers[i].key);
       for (const Input& input : inputs[i]) {
         if (!input.reading.stored) {
           MP_RETURN_IF_ERROR(QuantizeEdge(graph, node, input.input, input.reading));
@@ -71,7 +70,7 @@ class Rewriter {
       const std::string weight = node->input(at);
       onnx::GraphProto* home = index_.DefiningGraph(*graph, weight);
       MP_RETURN_IF_ERROR(Dequantize(home, node, at, weight, *weights[i]));
-      if (layers[i].has_bias && rewrite_.integer_bias) {
+      if (forms[i] == LayerForm::kInteger && layers[i].has_bias && rewrite_.integer_bias) {
         MP_RETURN_IF_ERROR(QuantizeBias(graph, node, inputs[i][0].reading, *weights[i]));
       }
     }
@@ -89,6 +88,14 @@ class Rewriter {
   struct Grid {
     std::string scale, zero_point;
   };
+
+  // Without a name: in small models names are a good part of the file.
+  onnx::NodeProto& Add(onnx::GraphProto* graph, std::string_view op,
+                       std::initializer_list<std::string_view> inputs, std::string_view output) {
+    onnx::NodeProto& node = additions_.AddNode(graph, op, inputs, output);
+    node.clear_name();
+    return node;
+  }
 
   absl::StatusOr<AffineParameters> Parameters(const ValueKey& grid) const {
     const auto range = ranges_.find(grid);
@@ -118,11 +125,10 @@ class Rewriter {
   absl::Status AddPair(onnx::GraphProto* graph, const std::string& from, const ValueKey& grid_key,
                        const std::string& to) {
     MP_ASSIGN_OR_RETURN(const Grid grid, GridIn(graph, grid_key));
-    const std::string codes = additions_.names().Make(to + "_quantized");
+    const std::string codes = additions_.names().Make(to + "_codes");
     for (const auto& [op, input, output] :
          {std::tuple{"QuantizeLinear", from, codes}, {"DequantizeLinear", codes, to}}) {
-      onnx::NodeProto& node =
-          additions_.AddNode(graph, op, {input, grid.scale, grid.zero_point}, output);
+      onnx::NodeProto& node = Add(graph, op, {input, grid.scale, grid.zero_point}, output);
       if (contrib_domain_) node.set_domain(std::string(kContribDomain));
     }
     return absl::OkStatus();
@@ -133,7 +139,7 @@ class Rewriter {
     const std::string value = node->input(input);
     const auto place = edges_.try_emplace({graph, value}).first;
     if (place->second.empty() || rewrite_.pair_for_each_reader) {
-      place->second = additions_.names().Make(value + "_dequantized");
+      place->second = additions_.names().Make(value + "_dq");
       MP_RETURN_IF_ERROR(AddPair(graph, value, reading.grid, place->second));
     }
     node->set_input(input, place->second);
@@ -142,11 +148,46 @@ class Rewriter {
 
   absl::Status QuantizeStored(onnx::NodeProto* maker, const ValueKey& value, const ValueKey& grid) {
     onnx::GraphProto* graph = flow_.Graph(value.graph);
-    const std::string raw = additions_.names().Make(value.value + "_unquantized");
+    const std::string raw = additions_.names().Make(value.value + "_raw");
     for (std::string& output : *maker->mutable_output()) {
       if (output == value.value) output = raw;
     }
+    if (maker->op_type() == "HardSigmoid" && IsDefaultDomain(maker->domain())) {
+      return ClipByGrid(graph, maker, raw, value, grid);
+    }
     return AddPair(graph, raw, grid, value.value);
+  }
+
+  // HardSigmoid as a change of grids.
+  absl::Status ClipByGrid(onnx::GraphProto* graph, onnx::NodeProto* maker, const std::string& raw,
+                          const ValueKey& value, const ValueKey& grid) {
+    const double alpha = FloatAttribute(*maker, "alpha", 0.2f);
+    const double beta = FloatAttribute(*maker, "beta", 0.5f);
+    const CodeLimits limits = rewrite_.activations.limits();
+    const double steps = limits.highest - limits.lowest;
+    const auto scale = static_cast<float>(1 / (steps * alpha));
+    const auto zero = limits.lowest + static_cast<int32_t>(std::nearbyint(steps * beta));
+    maker->set_op_type("LeakyRelu");
+    maker->clear_attribute();
+    onnx::AttributeProto& slope = *maker->add_attribute();
+    slope.set_name("alpha");
+    slope.set_type(onnx::AttributeProto::FLOAT);
+    slope.set_f(1);
+    MP_ASSIGN_OR_RETURN(const std::string from_scale,
+                        additions_.AddConstant(graph, raw + "_scale", DataType::kFloat, {},
+                                               std::as_bytes(std::span(&scale, 1))));
+    MP_ASSIGN_OR_RETURN(
+        const std::string from_zero,
+        additions_.AddConstant(graph, raw + "_zero_point", rewrite_.activations.type, {},
+                               CodeBytes(rewrite_.activations.type, std::span(&zero, 1))));
+    MP_ASSIGN_OR_RETURN(const Grid to, GridIn(graph, grid));
+    const std::string codes = additions_.names().Make(value.value + "_codes");
+    onnx::NodeProto& quantize = Add(graph, "QuantizeLinear", {raw, from_scale, from_zero}, codes);
+    if (contrib_domain_) quantize.set_domain(std::string(kContribDomain));
+    onnx::NodeProto& dequantize =
+        Add(graph, "DequantizeLinear", {codes, to.scale, to.zero_point}, value.value);
+    if (contrib_domain_) dequantize.set_domain(std::string(kContribDomain));
+    return absl::OkStatus();
   }
 
   absl::Status Dequantize(onnx::GraphProto* graph, onnx::NodeProto* node, int input,
@@ -161,18 +202,22 @@ class Rewriter {
         scales.push_back(p.scale);
         zeros.push_back(p.zero_point);
       }
-      MP_ASSIGN_OR_RETURN(const std::string codes,
-                          additions_.AddConstant(graph, name + "_quantized", coded.type, coded.dims,
-                                                 coded.codes));
+      MP_ASSIGN_OR_RETURN(
+          const std::string codes,
+          additions_.AddConstant(graph, name + "_quantized", coded.type, coded.dims, coded.codes));
       MP_ASSIGN_OR_RETURN(const std::string scale,
                           additions_.AddConstant(graph, name + "_scale", DataType::kFloat, dims,
                                                  std::as_bytes(std::span(scales))));
-      MP_ASSIGN_OR_RETURN(const std::string zero,
-                          additions_.AddConstant(graph, name + "_zero_point", coded.type, dims,
-                                                 CodeBytes(coded.type, zeros)));
-      place->second = additions_.names().Make(name + "_dequantized");
-      onnx::NodeProto& dequantize = additions_.AddNode(graph, "DequantizeLinear",
-                                                       {codes, scale, zero}, place->second);
+      place->second = additions_.names().Make(name + "_dq");
+      onnx::NodeProto& dequantize = Add(graph, "DequantizeLinear", {codes, scale}, place->second);
+      // Left out, it is 0; other kernels than that of Conv ask for it.
+      const bool is_zero = std::ranges::all_of(zeros, [](int32_t zero) { return zero == 0; });
+      if (node->op_type() != "Conv" || coded.type != DataType::kInt8 || !is_zero) {
+        MP_ASSIGN_OR_RETURN(std::string zero,
+                            additions_.AddConstant(graph, name + "_zero_point", coded.type, dims,
+                                                   CodeBytes(coded.type, zeros)));
+        dequantize.add_input(std::move(zero));
+      }
       if (coded.axis.has_value() && *coded.axis != 1) {
         SetAttribute(dequantize, "axis", static_cast<int64_t>(*coded.axis));
       }
@@ -198,21 +243,16 @@ class Rewriter {
       codes[c] = static_cast<int32_t>(std::clamp(code, -2147483648.0, 2147483647.0));
     }
     const std::vector<int64_t> dims = {static_cast<int64_t>(codes.size())};
-    const std::vector<int64_t> scale_dims =
-        coded.axis.has_value() ? dims : std::vector<int64_t>();
-    const std::vector<int32_t> zeros(scales.size());
+    const std::vector<int64_t> scale_dims = coded.axis.has_value() ? dims : std::vector<int64_t>();
     MP_ASSIGN_OR_RETURN(const std::string quantized,
                         additions_.AddConstant(graph, name + "_quantized", DataType::kInt32, dims,
                                                std::as_bytes(std::span(codes))));
     MP_ASSIGN_OR_RETURN(const std::string scale,
                         additions_.AddConstant(graph, name + "_scale", DataType::kFloat, scale_dims,
                                                std::as_bytes(std::span(scales))));
-    MP_ASSIGN_OR_RETURN(const std::string zero,
-                        additions_.AddConstant(graph, name + "_zero_point", DataType::kInt32,
-                                               scale_dims, std::as_bytes(std::span(zeros))));
-    const std::string result = additions_.names().Make(name + "_dequantized");
-    onnx::NodeProto& dequantize =
-        additions_.AddNode(graph, "DequantizeLinear", {quantized, scale, zero}, result);
+    const std::string result = additions_.names().Make(name + "_dq");
+    // Without a zero point, which would be as large as the codes.
+    onnx::NodeProto& dequantize = Add(graph, "DequantizeLinear", {quantized, scale}, result);
     if (coded.axis.has_value()) SetAttribute(dequantize, "axis", 0);
     node->set_input(2, result);
     return absl::OkStatus();
@@ -254,12 +294,18 @@ CodeLimits ActivationRule::limits() const {
   }
 }
 
+std::vector<bool> IntegerLayers(const std::vector<LayerForm>& forms) {
+  std::vector<bool> active;
+  for (const LayerForm form : forms) active.push_back(form == LayerForm::kInteger);
+  return active;
+}
+
 absl::Status RewriteToQdq(Model& model, WeightArena& arena, const std::vector<QdqLayer>& layers,
-                          const std::vector<bool>& active,
+                          const std::vector<LayerForm>& forms,
                           const std::map<ValueKey, ValueRange>& ranges,
                           const std::vector<std::optional<CodedMatrix>>& weights,
                           const QdqRewrite& rewrite) {
-  return Rewriter(model, arena, layers, active, ranges, rewrite).Run(layers, active, weights);
+  return Rewriter(model, arena, layers, forms, ranges, rewrite).Run(layers, forms, weights);
 }
 
 }  // namespace modelpress

@@ -29,6 +29,14 @@ struct CodedMatrix {
   std::optional<size_t> axis;
 };
 
+// What becomes of a layer.
+enum class LayerForm {
+  kFloat,
+  // Float activations; the weight is stored in codes and dequantized at every run.
+  kCodedWeight,
+  kInteger,
+};
+
 struct QdqRewrite {
   ActivationRule activations;
   // Biases as int32 codes at scale_x * scale_w; else they stay float.
@@ -39,17 +47,29 @@ struct QdqRewrite {
   bool pair_for_each_reader = false;
 };
 
-// Rewrites `model` for the active layers. `ranges` has every value that QdqFlow gives a grid;
-// `weights[i]` belongs to layers[i] (nothing for layers of two activations). An active layer whose
+// Rewrites `model` so that layers[i] has forms[i]. `ranges` has every value that QdqFlow gives a grid;
+// `weights[i]` belongs to layers[i] (nothing for layers of two activations). An integer layer whose
 // range is missing is INTERNAL_BUG.
 //
 //   x -> QuantizeLinear -> DequantizeLinear -.
 //   W_quantized -> DequantizeLinear ---------+-> Conv -> QuantizeLinear -> DequantizeLinear -> y
 //   B_quantized -> DequantizeLinear ---------'
+//
+// The runtime has no integer kernel of HardSigmoid, clip(alpha x + beta, 0, 1). But codes on a grid of
+// x with scale 1 / (255 alpha) and zero point 255 beta are its codes on the grid of [0, 1], clipping
+// included. So a stored one becomes a change of grids between two operators with a table of 256
+// entries:
+//
+//   x -> LeakyRelu(1) -> QuantizeLinear(1 / (255 alpha), 255 beta) -> DequantizeLinear(1 / 255, 0) -> y
+//
+// Its range in `ranges` must be [0, 1].
 absl::Status RewriteToQdq(Model& model, WeightArena& arena, const std::vector<QdqLayer>& layers,
-                          const std::vector<bool>& active,
+                          const std::vector<LayerForm>& forms,
                           const std::map<ValueKey, ValueRange>& ranges,
                           const std::vector<std::optional<CodedMatrix>>& weights,
                           const QdqRewrite& rewrite);
+
+// Which layers are kInteger.
+std::vector<bool> IntegerLayers(const std::vector<LayerForm>& forms);
 
 }  // namespace modelpress

@@ -1,6 +1,7 @@
 // Profiles and optimized graphs: see profile.h.
 #include "core/runtime/profile.h"
 
+#include <re2/re2.h>
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -32,6 +33,14 @@ class TemporaryFolder {
   std::string path_;
   bool ok_;
 };
+
+// The runtime names what it puts in a node's place "<name>_token_<number>".
+std::string OwnName(const std::string& name) {
+  static const RE2 kRenamed("_token_[0-9]+$");
+  std::string own = name;
+  RE2::Replace(&own, kRenamed, "");
+  return own;
+}
 
 Error NoFolder(const Scratch& scratch) {
   return Error(ERROR_REASON_FILE_ACCESS, "cannot make a folder in " + scratch.folder())
@@ -67,10 +76,9 @@ absl::StatusOr<OptimizedGraph> InspectOptimizedGraph(const Model& model, int thr
   const TemporaryFolder folder(scratch);
   if (!folder.ok()) return NoFolder(scratch);
   const std::string path = folder.path() + "/optimized.onnx";
-  MP_RETURN_IF_ERROR(Session::Create(model, {.threads = threads,
-                                             .prepack = true,
-                                             .optimized_model_path = path})
-                         .status());
+  MP_RETURN_IF_ERROR(
+      Session::Create(model, {.threads = threads, .prepack = true, .optimized_model_path = path})
+          .status());
   onnx::ModelProto optimized;
   std::ifstream file(path, std::ios::binary);
   if (!optimized.ParseFromIstream(&file)) {
@@ -83,7 +91,7 @@ absl::StatusOr<OptimizedGraph> InspectOptimizedGraph(const Model& model, int thr
       const std::string type =
           node.domain().empty() ? node.op_type() : node.domain() + ":" + node.op_type();
       ++counts[type];
-      if (!node.name().empty()) result.nodes[node.name()] = type;
+      if (!node.name().empty()) result.nodes[OwnName(node.name())] = type;
     }
   });
   result.operators = {counts.begin(), counts.end()};

@@ -28,26 +28,27 @@ void ForPieces(size_t total, ThreadPool& pool, const Body& body) {
   }
 }
 
-ValueRange RangeInPieces(std::span<const float> values, ThreadPool& pool) {
-  std::vector<ValueRange> ranges((values.size() + kPiece - 1) / kPiece);
+// The range of the values, and where `histogram` is not null they are added to it if all are finite.
+ValueRange AddInPieces(std::span<const float> values, ThreadPool& pool, Histogram* histogram) {
+  if (values.size() <= kPiece) {
+    const ValueRange range = RangeOf(values.data(), values.size(), /*symmetric=*/false);
+    if (histogram != nullptr && range.finite) histogram->Add(values, range);
+    return range;
+  }
+  const size_t pieces = (values.size() + kPiece - 1) / kPiece;
+  std::vector<ValueRange> ranges(pieces);
+  std::vector<Histogram> parts(histogram != nullptr ? pieces : 0);
   ForPieces(values.size(), pool, [&](size_t i, size_t first, size_t count) {
     ranges[i] = RangeOf(values.data() + first, count, /*symmetric=*/false);
+    // While the piece is in the cache.
+    if (!parts.empty() && ranges[i].finite) parts[i].Add(values.subspan(first, count), ranges[i]);
   });
   ValueRange all;
   for (const ValueRange& range : ranges) all.Merge(range);
-  return all;
-}
-
-void AddToHistogram(std::span<const float> values, ThreadPool& pool, Histogram* histogram) {
-  if (values.size() <= kPiece) {
-    histogram->Add(values);
-    return;
+  if (histogram != nullptr && all.finite) {
+    for (const Histogram& part : parts) histogram->Merge(part);
   }
-  std::vector<Histogram> parts((values.size() + kPiece - 1) / kPiece);
-  ForPieces(values.size(), pool, [&](size_t i, size_t first, size_t count) {
-    parts[i].Add(values.subspan(first, count));
-  });
-  for (const Histogram& part : parts) histogram->Merge(part);
+  return all;
 }
 
 std::string Shape(std::span<const int64_t> dims) {
@@ -63,15 +64,13 @@ bool Accumulator::Add(const Tensor& value, uint64_t feed, bool few_feeds, Thread
   const std::span<const float> values = value.as<float>();
   basic_.last_dims = value.dims;
   if (values.empty()) return true;
-  const ValueRange range = RangeInPieces(values, pool);
+  if (request_.histogram && !basic_.histogram.has_value()) basic_.histogram.emplace();
+  const ValueRange range =
+      AddInPieces(values, pool, request_.histogram ? &*basic_.histogram : nullptr);
   if (!range.finite) return false;
   basic_.min = std::min<double>(basic_.min, range.min);
   basic_.max = std::max<double>(basic_.max, range.max);
   basic_.count += values.size();
-  if (request_.histogram) {
-    if (!basic_.histogram.has_value()) basic_.histogram.emplace();
-    AddToHistogram(values, pool, &*basic_.histogram);
-  }
   if (request_.channel_axis.has_value()) AddChannels(value, pool, problem);
   if (request_.gram.has_value() && gather_gram_) AddGram(value, feed, few_feeds, pool, problem);
   return true;

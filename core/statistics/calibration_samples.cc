@@ -93,4 +93,26 @@ absl::StatusOr<std::unique_ptr<Samples>> InContentOrder(std::unique_ptr<Samples>
   return std::make_unique<ReorderedSamples>(std::move(samples), std::move(chosen), size);
 }
 
+SamplePart SamplePart::Every(const Samples& all, uint64_t n) {
+  std::vector<uint64_t> feeds;
+  for (uint64_t i = n - 1; i < all.batches(); i += n) feeds.push_back(i);
+  return {all, std::move(feeds)};
+}
+
+SamplePart SamplePart::WithoutEvery(const Samples& all, uint64_t n) {
+  std::vector<uint64_t> feeds;
+  for (uint64_t i = 0; i < all.batches(); ++i) {
+    if (i % n != n - 1) feeds.push_back(i);
+  }
+  return {all, std::move(feeds)};
+}
+
+SamplePart SamplePart::Spread(const Samples& all, uint64_t count) {
+  const uint64_t total = all.batches();
+  const uint64_t chosen = std::min(total, count);
+  std::vector<uint64_t> feeds;
+  for (uint64_t i = 0; i < chosen; ++i) feeds.push_back(i * total / chosen);
+  return {all, std::move(feeds)};
+}
+
 }  // namespace modelpress

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/base/job_context.h"
@@ -24,5 +27,28 @@ absl::StatusOr<std::unique_ptr<Samples>> OpenCalibrationSamples(const Model& mod
 absl::StatusOr<std::unique_ptr<Samples>> InContentOrder(std::unique_ptr<Samples> samples,
                                                         uint64_t max_samples,
                                                         const JobContext& context);
+
+// Some feeds of others, which must outlive it.
+class SamplePart final : public Samples {
+ public:
+  SamplePart(const Samples& all, std::vector<uint64_t> feeds)
+      : all_(all), feeds_(std::move(feeds)) {}
+  // Feeds n - 1, 2n - 1, ...; and the others.
+  static SamplePart Every(const Samples& all, uint64_t n);
+  static SamplePart WithoutEvery(const Samples& all, uint64_t n);
+  // At most `count` of them, evenly spread.
+  static SamplePart Spread(const Samples& all, uint64_t count);
+
+  uint64_t size() const override { return feeds_.size(); }
+  uint64_t batches() const override { return feeds_.size(); }
+  absl::StatusOr<Batch> Read(uint64_t index) const override { return all_.Read(feeds_[index]); }
+  bool has_labels() const override { return all_.has_labels(); }
+  std::string description() const override { return all_.description(); }
+  bool synthetic() const override { return all_.synthetic(); }
+
+ private:
+  const Samples& all_;
+  std::vector<uint64_t> feeds_;
+};
 
 }  // namespace modelpress

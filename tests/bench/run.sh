@@ -2,7 +2,7 @@
 # Measures every bar of the project in one run and prints each as a ratio against its limit (memcpy, cp and digest, raw
 # gRPC transfer). Nothing is asserted: read the table.
 #
-#   tests/bench/run.sh [SECTION...]      kernel big memory remote workers cancel digest (default: all)
+#   tests/bench/run.sh [SECTION...]      kernel big memory remote workers cancel digest calibration (default: all)
 #   tests/bench/run.sh models DIR...     every model under these folders through every pass, see all_models.py
 #   tests/bench/run.sh peers MODEL DATA  beside ONNX Runtime's own quantizer, see peers.py (fetches it from PyPI once)
 #   tests/bench/run.sh lowbit [DIR]      weights in few bits: large models, GPTQ beside BLAS (where python3 has numpy), and
@@ -215,8 +215,36 @@ section_lowbit() {
   fi
 }
 
+# Model and data of the caller's choice instead of a small net on synthetic pictures: CALIBRATION_MODEL and
+# CALIBRATION_DATA.
+calibration() { "$bin/calibration_bench" "$@" ${CALIBRATION_MODEL:+"$CALIBRATION_MODEL" "$CALIBRATION_DATA"}; }
+section_calibration() {
+  local few=16 many=512 mode plain one
+  read -r _ one < <(calibration forwards 1)
+  for mode in minmax percentile entropy; do
+    local few_kib many_kib
+    read -r _ few_kib < <(calibration "$mode" $few)
+    read -r _ many_kib < <(calibration "$mode" $many)
+    row "calibration memory, $many samples against $few, $mode" "$(ratio "$many_kib" "$few_kib")" "<= 1.05" \
+      "$((many_kib / 1024)) MiB against $((few_kib / 1024)) MiB"
+    row "  above the runtime's own for one sample, $mode (MiB)" "$(((many_kib - one) / 1024))" "<= 64" ""
+  done
+  for mode in minmax percentile; do
+    # In turns, the median of five.
+    local ratios=() plain_seconds seconds
+    for _ in 1 2 3 4 5; do
+      read -r plain_seconds _ < <(calibration forwards 33)
+      read -r seconds _ < <(calibration "$mode" 33)
+      ratios+=("$(ratio "$seconds" "$plain_seconds")")
+    done
+    row "calibration CPU time against the same forwards, $mode" \
+      "$(printf '%s\n' "${ratios[@]}" | sort -n | sed -n 3p)" \
+      "$([ "$mode" = minmax ] && echo '<= 1.4' || echo '<= 2')" "last: $seconds s against $plain_seconds s"
+  done
+}
+
 row "what" "measured" "bar" "details"
-[ $# -gt 0 ] || set -- kernel big memory remote workers cancel digest
+[ $# -gt 0 ] || set -- kernel big memory remote workers cancel digest calibration
 for section; do
   "section_$section"
 done

@@ -68,8 +68,13 @@ const Case kResidual = {
          f = Flatten(q)
          y = Gemm(f, w4, b4)
        })",
-    {{"w1", {8, 4, 3, 3}}, {"b1", {8}}, {"w2", {8, 8, 3, 3}}, {"w3", {8, 8, 1, 1}}, {"b3", {8}},
-     {"w4", {8, 8}}, {"b4", {8}}}};
+    {{"w1", {8, 4, 3, 3}},
+     {"b1", {8}},
+     {"w2", {8, 8, 3, 3}},
+     {"w3", {8, 8, 1, 1}},
+     {"b3", {8}},
+     {"w4", {8, 8}},
+     {"b4", {8}}}};
 
 struct Quantized {
   std::unique_ptr<StaticQuantizer> quantizer;
@@ -77,7 +82,8 @@ struct Quantized {
   std::unique_ptr<Samples> samples;
 };
 
-Quantized Quantize(Model& model, TestJob& job, WeightArena& arena, StaticQuantization options = {}) {
+Quantized Quantize(Model& model, TestJob& job, WeightArena& arena,
+                   StaticQuantization options = {}) {
   Quantized result;
   const GraphIndex index(model.mutable_proto());
   QdqLayers layers = FindQdqLayers(model, index).value();
@@ -86,7 +92,7 @@ Quantized Quantize(Model& model, TestJob& job, WeightArena& arena, StaticQuantiz
                                            arena, job.context(), nullptr)
                          .value();
   EXPECT_TRUE(result.quantizer->UseRanges({}).ok());
-  auto built = result.quantizer->Build(result.quantizer->AllUsable());
+  auto built = result.quantizer->Build(result.quantizer->AllInteger());
   EXPECT_TRUE(built.ok()) << built.status();
   if (built.ok()) result.model = *std::move(built);
   return result;
@@ -131,6 +137,83 @@ TEST(StaticQuantizerTest, TheRuntimeRunsAResidualNetInIntegersFromEndToEnd) {
             0);
   EXPECT_EQ(operators["QuantizeLinear"], 1);  // of the input
   EXPECT_GT(Sqnr(model, quantized.model, *quantized.samples), 20);
+}
+
+// Hard-swish in two operators, and a gate behind a pooled branch: all of it in codes.
+const Case kHardSwish = {
+    R"(<ir_version: 8, opset_import: ["" : 14]>
+       g (float[1, 4, 8, 8] x) => (float[1, 8, 8, 8] y) {
+         a = Conv<pads = [1, 1, 1, 1]>(x, w1, b1)
+         s = HardSigmoid<alpha = 0.16666667, beta = 0.5>(a)
+         h = Mul(a, s)
+         p = GlobalAveragePool(h)
+         c = Conv(p, w2, b1)
+         g = HardSigmoid<alpha = 0.2, beta = 0.5>(c)
+         m = Mul(h, g)
+         y = Conv(m, w3)
+       })",
+    {{"w1", {8, 4, 3, 3}}, {"b1", {8}}, {"w2", {8, 8, 1, 1}}, {"w3", {8, 8, 1, 1}}}};
+
+TEST(StaticQuantizerTest, HardSigmoidIsAChangeOfGrids) {
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  Model model = Make(kHardSwish);
+  const Quantized quantized = Quantize(model, job, arena);
+  std::map<std::string, int> operators = Operators(quantized.model, job);
+  EXPECT_EQ(operators["QLinearConv"], 3);
+  EXPECT_EQ(operators["QLinearLeakyRelu"], 2);
+  EXPECT_EQ(operators["QLinearMul"], 2);
+  EXPECT_EQ(operators["HardSigmoid"] + operators["Mul"] + operators["LeakyRelu"], 0);
+  EXPECT_EQ(operators["QuantizeLinear"], 1);    // of the input
+  EXPECT_EQ(operators["DequantizeLinear"], 1);  // of the output
+  EXPECT_GT(Sqnr(model, quantized.model, *quantized.samples), 25);
+}
+
+TEST(StaticQuantizerTest, SymmetricGridsLeaveHardSigmoidFloat) {
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  Model model = Make(kHardSwish);
+  StaticQuantization options;
+  options.rewrite.activations = {.type = DataType::kInt8, .symmetric = true};
+  const Quantized quantized = Quantize(model, job, arena, options);
+  std::map<std::string, int> operators = Operators(quantized.model, job);
+  EXPECT_EQ(operators["HardSigmoid"], 2);
+  EXPECT_GT(Sqnr(model, quantized.model, *quantized.samples), 20);
+}
+
+// The grid begins where HardSigmoid is 0, not at the smallest value.
+TEST(StaticQuantizerTest, AGridReachesNoFurtherThanItsReadersTellApart) {
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  Model model = Make({R"(<ir_version: 8, opset_import: ["" : 14]>
+      g (float[1, 2, 8, 8] x) => (float[1, 2, 8, 8] y) <float[1, 1, 1, 1] ten = {10}> {
+        l = Mul(x, ten)
+        a = Conv(l, w)
+        y = HardSwish(a)
+      })",
+                      {{"w", {2, 2, 1, 1}}}});
+  const Quantized quantized = Quantize(model, job, arena);
+  const auto& q = quantized.model;
+  const double scale = testing::Values(q, *testing::FindInitializer(q, "a_scale"))[0];
+  const double zero = testing::Values(q, *testing::FindInitializer(q, "a_zero_point"))[0];
+  EXPECT_NEAR(-zero * scale, -3, scale);
+}
+
+TEST(StaticQuantizerTest, EachRangeTakesTheRuleOfTheLeastError) {
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  Model model = Make(kResidual);
+  const Quantized quantized = Quantize(model, job, arena);
+  const std::vector<RangeRule> rules = {{.method = RangeMethod::kMinMax},
+                                        {.method = RangeMethod::kPercentile, .percentile = 60}};
+  std::vector<std::vector<double>> errors(2, std::vector<double>(4, 0.5));
+  errors[1][0] = 0.1;  // the first layer is better off with the percentile
+  errors[0][3] = 0.1;
+  ASSERT_TRUE(quantized.quantizer->UseBestRanges(rules, errors).ok());
+  const auto& layers = quantized.quantizer->layers();
+  EXPECT_EQ(layers[0].rule.method, RangeMethod::kPercentile);
+  EXPECT_EQ(layers[3].rule.method, RangeMethod::kMinMax);
+  EXPECT_GT(layers[0].clipped_share, 0.3);
 }
 
 TEST(StaticQuantizerTest, GridsAndBiasesFollowTheRuntimesRule) {
@@ -211,9 +294,9 @@ TEST(StaticQuantizerTest, ALayerThatIsNotActiveStaysFloat) {
   WeightArena arena(&job.scratch());
   Model model = Make(kResidual);
   const Quantized quantized = Quantize(model, job, arena);
-  std::vector<bool> active = quantized.quantizer->AllUsable();
-  active[1] = false;
-  const Model partly = quantized.quantizer->Build(active).value();
+  std::vector<LayerForm> forms = quantized.quantizer->AllInteger();
+  forms[1] = LayerForm::kFloat;
+  const Model partly = quantized.quantizer->Build(forms).value();
   std::map<std::string, int> operators = Operators(partly, job);
   EXPECT_EQ(operators["QLinearConv"], 2);
   EXPECT_NE(testing::FindInitializer(partly, "w2"), nullptr);
@@ -234,7 +317,12 @@ TEST(AffineFoldingTest, TheFunctionStays) {
             l = Add(k, c4)
             y = Conv<pads = [1, 1, 1, 1], group = 2>(l, w2)
           })",
-       {{"w1", {4, 4, 3, 3}}, {"b1", {4}}, {"c1", {1}}, {"c2", {4, 1, 1}}, {"c3", {1}}, {"c4", {1}},
+       {{"w1", {4, 4, 3, 3}},
+        {"b1", {4}},
+        {"c1", {1}},
+        {"c2", {4, 1, 1}},
+        {"c3", {1}},
+        {"c4", {1}},
         {"w2", {4, 2, 3, 3}}}},
       {R"(<ir_version: 8, opset_import: ["" : 13]>
           g (float[1, 4, 6, 6] x) => (float[1, 3, 6, 6] y) {
@@ -243,9 +331,15 @@ TEST(AffineFoldingTest, TheFunctionStays) {
             y = Conv(n, w)
           })",
        {{"c1", {1, 4, 1, 1}}, {"c2", {4, 1, 1}}, {"w", {3, 4, 1, 1}}}},
+      {R"(<ir_version: 8, opset_import: ["" : 13]>
+          g (float[1, 4, 3, 3] x) => (float[1, 6, 6, 6] y) {
+            t = ConvTranspose<strides = [2, 2], group = 2>(x, w)
+            y = Add(t, c)
+          })",
+       {{"w", {4, 3, 2, 2}}, {"c", {6, 1, 1}}}},
   };
   const std::vector<std::vector<std::string>> expected = {
-      {"Conv", "HardSigmoid", "Mul", "Add", "Conv"}, {"Conv"}};
+      {"Conv", "HardSigmoid", "Mul", "Add", "Conv"}, {"Conv"}, {"ConvTranspose"}};
   for (size_t i = 0; i < cases.size(); ++i) {
     TestJob job;
     WeightArena arena(&job.scratch());

@@ -100,6 +100,25 @@ TEST(ChooseRangeTest, MinMaxHoldsEverythingAndZero) {
   EXPECT_EQ(range.max, 5);
 }
 
+TEST(HistogramTest, ClampedIsAsIfTheValuesHadBeen) {
+  const std::vector<float> values = Normal(10000, 2.0f);
+  std::vector<float> clamped = values;
+  for (float& value : clamped) value = std::clamp(value, -1.5f, 3.0f);
+  const Histogram result = Of(values).Clamped(-1.5f, 3.0f);
+  EXPECT_EQ(result.min(), -1.5f);
+  EXPECT_EQ(result.max(), 3.0f);
+  EXPECT_EQ(result.total(), values.size());
+  Histogram expected;
+  // So that its bins are as wide.
+  const float widest = std::max(-Of(values).min(), Of(values).max());
+  clamped.push_back(widest);
+  expected.Add(clamped);
+  for (int i = -Histogram::kSideBins; i < Histogram::kSideBins - 1; ++i) {
+    const bool is_widest = i == static_cast<int>(std::floor(widest / expected.width()));
+    EXPECT_EQ(result.count(i), expected.count(i) - (is_widest ? 1 : 0)) << i;
+  }
+}
+
 TEST(ChooseRangeTest, PercentileCutsEachSideByHalf) {
   const std::vector<float> values = Normal(100000, 0.5f);
   const RangeRule rule{.method = RangeMethod::kPercentile, .percentile = 99.9};
