@@ -58,7 +58,8 @@ std::string UnknownVerb(const CLI::App& root, const std::vector<std::string>& ar
     if (verbs.empty() || word.starts_with("-")) return "";
     if (next == nullptr) {
       const std::string nearest = NearestName(word, verbs);
-      return "\"" + word + "\" is not a command" + (nearest.empty() ? "" : "; did you mean \"" + nearest + "\"?");
+      return "\"" + word + "\" is not a command" +
+             (nearest.empty() ? "" : "; did you mean \"" + nearest + "\"?");
     }
     app = next;
   }
@@ -66,15 +67,18 @@ std::string UnknownVerb(const CLI::App& root, const std::vector<std::string>& ar
 }
 
 int UsageError(const std::string& message) {
-  fputs(RenderError(Error(ERROR_REASON_REQUEST_INVALID, message).Remedy("see `modelpress help`")).c_str(), stderr);
+  fputs(RenderError(Error(ERROR_REASON_REQUEST_INVALID, message).Remedy("see `modelpress help`"))
+            .c_str(),
+        stderr);
   return kExitUsage;
 }
 
 int Main(int argc, char** argv) {
   // gRPC's own log is for its developers: what matters to a person is an error of ours. GRPC_VERBOSITY still wins.
   setenv("GRPC_VERBOSITY", "NONE", 0);
-  CLI::App root("modelpress makes trained models smaller, converts them, and tells honestly what that cost.",
-                "modelpress");
+  CLI::App root(
+      "modelpress makes trained models smaller, converts them, and tells honestly what that cost.",
+      "modelpress");
   root.require_subcommand(1);
   root.footer(kFooter);
   root.get_formatter()->column_width(34);
@@ -82,7 +86,8 @@ int Main(int argc, char** argv) {
   RegisterCommand_All(registry);
   std::vector<std::string> arguments = Arguments(argc, argv);
   if (arguments.empty()) arguments.push_back("--help");
-  if (const std::string message = UnknownVerb(root, arguments); !message.empty()) return UsageError(message);
+  if (const std::string message = UnknownVerb(root, arguments); !message.empty())
+    return UsageError(message);
   try {
     // CLI11 takes the words last first.
     root.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));

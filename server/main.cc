@@ -83,7 +83,8 @@ int Serve(const ServerConfig& config) {
   LogLine(LogSeverity::kInfo, "signal").Add("name", received == SIGTERM ? "SIGTERM" : "SIGINT");
   std::thread([&config] {
     std::this_thread::sleep_for(
-        std::chrono::duration<double>(config.drain_delay_seconds() + config.drain_seconds()) + kLastResort);
+        std::chrono::duration<double>(config.drain_delay_seconds() + config.drain_seconds()) +
+        kLastResort);
     LogLine(LogSeverity::kError, "stop_hangs");
     _exit(1);
   }).detach();

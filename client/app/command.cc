@@ -5,7 +5,8 @@
 
 namespace modelpress {
 
-CLI::App* CommandRegistry::AddBelow(CLI::App* parent, const std::string& verb, const std::string& summary,
+CLI::App* CommandRegistry::AddBelow(CLI::App* parent, const std::string& verb,
+                                    const std::string& summary,
                                     const std::vector<std::string>& examples, Run run) {
   CLI::App* app = parent->add_subcommand(verb, summary);
   std::string footer;

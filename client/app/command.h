@@ -21,8 +21,8 @@ class CommandRegistry {
   explicit CommandRegistry(CLI::App* root) : root_(root) {}
 
   // Adds a verb; `run` is called if it was chosen. `examples` are lines that can be typed as they stand.
-  CLI::App* Add(const std::string& verb, const std::string& summary, const std::vector<std::string>& examples,
-                Run run);
+  CLI::App* Add(const std::string& verb, const std::string& summary,
+                const std::vector<std::string>& examples, Run run);
   // Adds a verb below another ("jobs list").
   CLI::App* AddBelow(CLI::App* parent, const std::string& verb, const std::string& summary,
                      const std::vector<std::string>& examples, Run run);

@@ -20,12 +20,14 @@ namespace modelpress {
 
 void ServerOptions::AddTo(CLI::App* app) {
   app->add_option("--server", address,
-                  "Server as HOST:PORT (every address behind the name is used) or a gRPC target; without it the work "
+                  "Server as HOST:PORT (every address behind the name is used) or a gRPC target; "
+                  "without it the work "
                   "is done in this process")
       ->envname("MODELPRESS_SERVER")
       ->type_name("HOST:PORT");
-  app->add_option("--retry-seconds", retry_seconds,
-                  "How long to try again without any progress when the server is unreachable or overloaded")
+  app->add_option(
+         "--retry-seconds", retry_seconds,
+         "How long to try again without any progress when the server is unreachable or overloaded")
       ->check(CLI::Range(0.0, 86400.0))
       ->type_name("SECONDS")
       ->capture_default_str();
@@ -36,23 +38,30 @@ ServerSettings ServerOptions::settings() const {
 }
 
 void AddJudgingOptions(CLI::App* app, std::string* data, std::vector<std::string>* require) {
-  app->add_option("--data", *data,
-                  "Samples to judge and calibrate by: folder or ZIP of SPLIT/INPUT.npy and SPLIT/labels.npy")
+  app->add_option(
+         "--data", *data,
+         "Samples to judge and calibrate by: folder or ZIP of SPLIT/INPUT.npy and SPLIT/labels.npy")
       ->type_name("DIR|ZIP");
   app->add_option("--require", *require,
-                  "Bound that must hold, METRIC.LIMIT=NUMBER with min, max, max_drop or max_relative_drop; repeatable")
+                  "Bound that must hold, METRIC.LIMIT=NUMBER with min, max, max_drop or "
+                  "max_relative_drop; repeatable")
       ->type_name("BOUND")
       ->allow_extra_args(false);
 }
 
 void JobOptions::AddTo(CLI::App* app) {
-  app->add_option("MODEL", model, "The model; its external data is read from the same folder")->required();
+  app->add_option("MODEL", model, "The model; its external data is read from the same folder")
+      ->required();
   app->add_option("-o,--output", output, "File to write")->type_name("FILE");
   AddJudgingOptions(app, &data, &require);
-  app->add_option("--gate", gate, "full: run the artifact beside the original; structure: only check the file")
+  app->add_option("--gate", gate,
+                  "full: run the artifact beside the original; structure: only check the file")
       ->check(CLI::IsMember({"full", "structure"}));
-  app->add_option("--report", report, "Write the whole report: a web page if FILE ends in .html, else JSON")->type_name("FILE");
-  app->add_option("--threads", threads, "Threads of a local job; 0: all cores. The result's bytes do not depend on it")
+  app->add_option("--report", report,
+                  "Write the whole report: a web page if FILE ends in .html, else JSON")
+      ->type_name("FILE");
+  app->add_option("--threads", threads,
+                  "Threads of a local job; 0: all cores. The result's bytes do not depend on it")
       ->type_name("N")
       ->capture_default_str();
   app->add_flag("--plan", plan, "Only say what memory, scratch and time it will need");
@@ -68,23 +77,26 @@ absl::Status AddRequirements(const std::vector<std::string>& require, Recipe* re
   return absl::OkStatus();
 }
 
-absl::Status FinishJob(const JobOutcome& outcome, const std::string& report_path, bool json, OutputFiles* output) {
+absl::Status FinishJob(const JobOutcome& outcome, const std::string& report_path, bool json,
+                       OutputFiles* output) {
   if (outcome.has_report()) {
     if (!report_path.empty()) {
-      const bool page = absl::EndsWithIgnoreCase(report_path, ".html") || absl::EndsWithIgnoreCase(report_path, ".htm");
-      MP_RETURN_IF_ERROR(
-          WriteTextFile(report_path, page ? RenderHtmlReport(outcome.report()) : ToJson(outcome.report())));
+      const bool page = absl::EndsWithIgnoreCase(report_path, ".html") ||
+                        absl::EndsWithIgnoreCase(report_path, ".htm");
+      MP_RETURN_IF_ERROR(WriteTextFile(
+          report_path, page ? RenderHtmlReport(outcome.report()) : ToJson(outcome.report())));
     }
   }
   if (!outcome.files().empty()) MP_RETURN_IF_ERROR(output->Publish(outcome.files()));
   if (json) {
     fputs(ToJson(outcome).c_str(), stdout);
-  } else if (outcome.has_report() && (!outcome.has_error() || outcome.error().reason() ==
-                                                                ERROR_REASON_QUALITY_BOUND_MISSED)) {
+  } else if (outcome.has_report() &&
+             (!outcome.has_error() ||
+              outcome.error().reason() == ERROR_REASON_QUALITY_BOUND_MISSED)) {
     std::string text = RenderReport(outcome.report());
     for (const ArtifactFile& file : outcome.files()) {
-      absl::StrAppend(&text, "Wrote ", Printable(file.name()), ", ", FormatBytes(file.size_bytes()), ", SHA-256 ",
-                      file.sha256(), "\n");
+      absl::StrAppend(&text, "Wrote ", Printable(file.name()), ", ", FormatBytes(file.size_bytes()),
+                      ", SHA-256 ", file.sha256(), "\n");
     }
     fputs(text.c_str(), stdout);
   }
@@ -97,26 +109,29 @@ absl::Status FinishJob(const JobOutcome& outcome, const std::string& report_path
 
 absl::Status RunJob(const JobOptions& options, Recipe recipe) {
   if (!options.gate.empty()) {
-    recipe.mutable_judging()->set_gate(options.gate == "full" ? Judging::GATE_FULL : Judging::GATE_STRUCTURE);
+    recipe.mutable_judging()->set_gate(options.gate == "full" ? Judging::GATE_FULL
+                                                              : Judging::GATE_STRUCTURE);
   }
   MP_RETURN_IF_ERROR(AddRequirements(options.require, &recipe));
   const JobRequest request{options.model, options.data, std::move(recipe)};
   ProgressDisplay display(ProgressDisplay::StyleOfStderr());
   const JobSurroundings surroundings{&display, &InstallInterruptHandler(), options.threads};
   if (options.plan) {
-    MP_ASSIGN_OR_RETURN(const Plan plan, options.server.remote() ? PlanRemotely(options.server.settings(), request)
-                                                                 : PlanLocally(request, surroundings));
+    MP_ASSIGN_OR_RETURN(const Plan plan, options.server.remote()
+                                             ? PlanRemotely(options.server.settings(), request)
+                                             : PlanLocally(request, surroundings));
     fputs((options.json ? ToJson(plan) : RenderPlan(plan)).c_str(), stdout);
     return absl::OkStatus();
   }
   if (options.output.empty()) {
-    return Error(ERROR_REASON_REQUEST_INVALID, "no output file was given").Remedy("add -o FILE, or --plan");
+    return Error(ERROR_REASON_REQUEST_INVALID, "no output file was given")
+        .Remedy("add -o FILE, or --plan");
   }
   MP_ASSIGN_OR_RETURN(const auto output, OutputFiles::Prepare(options.output, options.force));
   const JobOutcome outcome =
-      options.server.remote()
-          ? RunRemotely(options.server.settings(), request, output->folder(), output->name(), surroundings)
-          : RunLocally(request, output->folder(), output->name(), surroundings);
+      options.server.remote() ? RunRemotely(options.server.settings(), request, output->folder(),
+                                            output->name(), surroundings)
+                              : RunLocally(request, output->folder(), output->name(), surroundings);
   display.Clear();
   return FinishJob(outcome, options.report, options.json, output.get());
 }

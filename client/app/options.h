@@ -46,6 +46,7 @@ absl::Status AddRequirements(const std::vector<std::string>& require, Recipe* re
 absl::Status RunJob(const JobOptions& options, Recipe recipe);
 // The second half: what to do with an outcome whose files are in `output`.
 class OutputFiles;
-absl::Status FinishJob(const JobOutcome& outcome, const std::string& report_path, bool json, OutputFiles* output);
+absl::Status FinishJob(const JobOutcome& outcome, const std::string& report_path, bool json,
+                       OutputFiles* output);
 
 }  // namespace modelpress

@@ -88,14 +88,17 @@ std::string ZshScript(const CLI::App& root) {
 
 void RegisterCommand_completion(CommandRegistry& registry) {
   auto shell = std::make_shared<std::string>();
-  CLI::App* app = registry.Add("completion", "Print the completion script of a shell",
-                               {"eval \"$(modelpress completion bash)\"", "eval \"$(modelpress completion zsh)\""},
-                               [shell, &registry] {
-                                 const CLI::App& root = registry.root();
-                                 fputs((*shell == "bash" ? BashScript(root) : ZshScript(root)).c_str(), stdout);
-                                 return absl::OkStatus();
-                               });
-  app->add_option("SHELL", *shell, "bash or zsh")->required()->check(CLI::IsMember({"bash", "zsh"}));
+  CLI::App* app = registry.Add(
+      "completion", "Print the completion script of a shell",
+      {"eval \"$(modelpress completion bash)\"", "eval \"$(modelpress completion zsh)\""},
+      [shell, &registry] {
+        const CLI::App& root = registry.root();
+        fputs((*shell == "bash" ? BashScript(root) : ZshScript(root)).c_str(), stdout);
+        return absl::OkStatus();
+      });
+  app->add_option("SHELL", *shell, "bash or zsh")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh"}));
 }
 
 }  // namespace modelpress

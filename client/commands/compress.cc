@@ -39,8 +39,10 @@ absl::Status Compress(const CompressOptions& options) {
   }
   if (recipe.passes().empty()) {
     return Error(ERROR_REASON_REQUEST_INVALID, "no pass was given, so nothing would be compressed")
-        .Remedy("add --pass NAME or --recipe FILE; `modelpress capabilities` lists the passes, and `modelpress "
-                "convert` writes a model as it is");
+        .Remedy(
+            "add --pass NAME or --recipe FILE; `modelpress capabilities` lists the passes, and "
+            "`modelpress "
+            "convert` writes a model as it is");
   }
   return RunJob(options, std::move(recipe));
 }
@@ -49,19 +51,23 @@ absl::Status Compress(const CompressOptions& options) {
 
 void RegisterCommand_compress(CommandRegistry& registry) {
   auto options = std::make_shared<CompressOptions>();
-  CLI::App* app = registry.Add(
-      "compress", "Make a model smaller, and measure what that cost",
-      {"modelpress compress model.onnx -o small.onnx --pass quantize_weights",
-       "modelpress compress model.onnx -o small.onnx --recipe recipe.yaml --data samples/ --report report.json",
-       "modelpress compress model.onnx -o small.onnx --pass prune_magnitude:sparsity_global=0.5 --pass "
-       "quantize_weights --require accuracy.max_drop=0.005 --data samples/",
-       "modelpress compress model.onnx --pass convert_float16 --plan"},
-      [options] { return Compress(*options); });
+  CLI::App* app =
+      registry.Add("compress", "Make a model smaller, and measure what that cost",
+                   {"modelpress compress model.onnx -o small.onnx --pass quantize_weights",
+                    "modelpress compress model.onnx -o small.onnx --recipe recipe.yaml --data "
+                    "samples/ --report report.json",
+                    "modelpress compress model.onnx -o small.onnx --pass "
+                    "prune_magnitude:sparsity_global=0.5 --pass "
+                    "quantize_weights --require accuracy.max_drop=0.005 --data samples/",
+                    "modelpress compress model.onnx --pass convert_float16 --plan"},
+                   [options] { return Compress(*options); });
   options->AddTo(app);
-  app->add_option("--recipe", options->recipe, "Recipe in YAML or JSON: passes, quality bounds, judging, output")
+  app->add_option("--recipe", options->recipe,
+                  "Recipe in YAML or JSON: passes, quality bounds, judging, output")
       ->type_name("FILE");
   app->add_option("--pass", options->passes,
-                  "Pass to apply, after those of the recipe; repeatable, in order. Options of nested messages with "
+                  "Pass to apply, after those of the recipe; repeatable, in order. Options of "
+                  "nested messages with "
                   "dots: quantize_weights:weights.min_elements=16")
       ->type_name("NAME[:KEY=VALUE,...]")
       ->allow_extra_args(false);

@@ -32,10 +32,12 @@ void RegisterCommand_convert(CommandRegistry& registry) {
                                 "modelpress convert model.onnx -o out/model.onnx --layout sidecar"},
                                [options] { return Convert(*options); });
   options->AddTo(app);
-  app->add_option("--layout", options->layout,
-                  "Where weights go: inline (one file), sidecar (a second file), auto (sidecar above 2 GiB)")
+  app->add_option(
+         "--layout", options->layout,
+         "Where weights go: inline (one file), sidecar (a second file), auto (sidecar above 2 GiB)")
       ->check(CLI::IsMember({"auto", "inline", "sidecar"}));
-  app->add_option("--format", options->format, "Format to write; default: the model's own")->type_name("NAME");
+  app->add_option("--format", options->format, "Format to write; default: the model's own")
+      ->type_name("NAME");
 }
 
 }  // namespace modelpress

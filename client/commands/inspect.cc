@@ -11,9 +11,9 @@
 #include "client/app/command.h"
 #include "client/job/interrupt.h"
 #include "client/job/weight_statistics.h"
+#include "client/report/sensitivity_view.h"
 #include "client/terminal/format.h"
 #include "client/terminal/progress_display.h"
-#include "client/report/sensitivity_view.h"
 #include "core/data/samples.h"
 #include "core/formats/input_files.h"
 #include "core/measure/sizes.h"
@@ -60,7 +60,8 @@ absl::StatusOr<Inspection> Inspect(const InspectOptions& options) {
   Inspection inspection;
   inspection.format = std::string(format->name());
   inspection.producer = model.proto().producer_name();
-  if (!model.proto().producer_version().empty()) inspection.producer += " " + model.proto().producer_version();
+  if (!model.proto().producer_version().empty())
+    inspection.producer += " " + model.proto().producer_version();
   inspection.ir_version = model.proto().ir_version();
   for (const auto& opset : model.proto().opset_import()) {
     inspection.opsets[opset.domain().empty() ? "ai.onnx" : opset.domain()] = opset.version();
@@ -88,7 +89,9 @@ absl::StatusOr<Inspection> Inspect(const InspectOptions& options) {
   return inspection;
 }
 
-std::string Shape(const std::vector<std::string>& extents) { return "[" + absl::StrJoin(extents, ", ") + "]"; }
+std::string Shape(const std::vector<std::string>& extents) {
+  return "[" + absl::StrJoin(extents, ", ") + "]";
+}
 
 // Bars of the bins, highest bin full; a bin that holds anything shows.
 std::string Sparkline(const WeightStatistics& weight) {
@@ -104,10 +107,13 @@ std::string Sparkline(const WeightStatistics& weight) {
 }
 
 double Sparsity(const WeightStatistics& weight) {
-  return weight.elements == 0 ? 0 : static_cast<double>(weight.zeros) / static_cast<double>(weight.elements);
+  return weight.elements == 0
+             ? 0
+             : static_cast<double>(weight.zeros) / static_cast<double>(weight.elements);
 }
 
-void AddValues(const char* label, const google::protobuf::RepeatedPtrField<ValueSummary>& values, std::string* text) {
+void AddValues(const char* label, const google::protobuf::RepeatedPtrField<ValueSummary>& values,
+               std::string* text) {
   for (const ValueSummary& value : values) {
     absl::StrAppend(text, label, Printable(value.name()), " ", value.dtype(), " ",
                     Printable(Shape({value.shape().begin(), value.shape().end()})), "\n");
@@ -117,29 +123,35 @@ void AddValues(const char* label, const google::protobuf::RepeatedPtrField<Value
 std::string RenderText(const Inspection& inspection) {
   const ModelSummary& summary = inspection.summary;
   std::vector<std::string> opsets;
-  for (const auto& [domain, version] : inspection.opsets) opsets.push_back(absl::StrCat(Printable(domain), " ", version));
-  std::string text = absl::StrCat("Format    ", inspection.format, ", IR ", inspection.ir_version, ", opset ",
-                                  absl::StrJoin(opsets, ", "), "\n");
-  if (!inspection.producer.empty()) absl::StrAppend(&text, "Producer  ", Printable(inspection.producer), "\n");
-  absl::StrAppend(&text, "Size      ", FormatBytes(inspection.file_bytes), ", ", FormatCount(summary.parameters()),
-                  " parameters (", FormatCount(summary.nonzero_parameters()), " not zero), weights ",
+  for (const auto& [domain, version] : inspection.opsets)
+    opsets.push_back(absl::StrCat(Printable(domain), " ", version));
+  std::string text = absl::StrCat("Format    ", inspection.format, ", IR ", inspection.ir_version,
+                                  ", opset ", absl::StrJoin(opsets, ", "), "\n");
+  if (!inspection.producer.empty())
+    absl::StrAppend(&text, "Producer  ", Printable(inspection.producer), "\n");
+  absl::StrAppend(&text, "Size      ", FormatBytes(inspection.file_bytes), ", ",
+                  FormatCount(summary.parameters()), " parameters (",
+                  FormatCount(summary.nonzero_parameters()), " not zero), weights ",
                   FormatBytes(summary.weight_bytes()), "\n");
   AddValues("Input     ", summary.inputs(), &text);
   AddValues("Output    ", summary.outputs(), &text);
   std::vector<std::string> operators;
-  for (const auto& [op, count] : inspection.operators) operators.push_back(absl::StrCat(Printable(op), " ", count));
-  absl::StrAppend(&text, "Nodes     ", FormatCount(summary.nodes()), ": ", absl::StrJoin(operators, ", "), "\nWeights\n");
+  for (const auto& [op, count] : inspection.operators)
+    operators.push_back(absl::StrCat(Printable(op), " ", count));
+  absl::StrAppend(&text, "Nodes     ", FormatCount(summary.nodes()), ": ",
+                  absl::StrJoin(operators, ", "), "\nWeights\n");
   TextTable table;
-  table.AddRow({"read by", "weight", "type", "shape", "elements", "bytes", "zeros", "min", "", "max"});
+  table.AddRow(
+      {"read by", "weight", "type", "shape", "elements", "bytes", "zeros", "min", "", "max"});
   for (const WeightStatistics& weight : inspection.weights) {
     std::string reader = weight.op + (weight.node.empty() ? "" : " " + weight.node);
     if (weight.readers > 1) absl::StrAppend(&reader, " +", weight.readers - 1);
     std::string name = Printable(weight.name);
     if (weight.not_finite > 0) absl::StrAppend(&name, " (", weight.not_finite, " NOT FINITE)");
     table.AddRow({Printable(reader), name, std::string(DataTypeName(weight.type)),
-                  "[" + absl::StrJoin(weight.dims, ", ") + "]", FormatCount(weight.elements), FormatBytes(weight.bytes),
-                  FormatPercent(Sparsity(weight)), FormatNumber(weight.min), Sparkline(weight),
-                  FormatNumber(weight.max)});
+                  "[" + absl::StrJoin(weight.dims, ", ") + "]", FormatCount(weight.elements),
+                  FormatBytes(weight.bytes), FormatPercent(Sparsity(weight)),
+                  FormatNumber(weight.min), Sparkline(weight), FormatNumber(weight.max)});
   }
   text += table.empty() ? "  none\n" : table.ToString();
   if (inspection.sensitivity.has_value()) text += RenderSensitivity(*inspection.sensitivity);
@@ -149,9 +161,10 @@ std::string RenderText(const Inspection& inspection) {
 nlohmann::ordered_json ValuesJson(const google::protobuf::RepeatedPtrField<ValueSummary>& values) {
   auto list = nlohmann::ordered_json::array();
   for (const ValueSummary& value : values) {
-    list.push_back({{"name", Printable(value.name())},
-                    {"dtype", value.dtype()},
-                    {"shape", std::vector<std::string>(value.shape().begin(), value.shape().end())}});
+    list.push_back(
+        {{"name", Printable(value.name())},
+         {"dtype", value.dtype()},
+         {"shape", std::vector<std::string>(value.shape().begin(), value.shape().end())}});
   }
   return list;
 }
@@ -187,7 +200,8 @@ std::string RenderJson(const Inspection& inspection) {
                                {"max", weight.max},
                                {"histogram", weight.histogram}});
   }
-  if (inspection.sensitivity.has_value()) json["sensitivity"] = SensitivityJson(*inspection.sensitivity);
+  if (inspection.sensitivity.has_value())
+    json["sensitivity"] = SensitivityJson(*inspection.sensitivity);
   return json.dump(2) + "\n";
 }
 
@@ -195,21 +209,23 @@ std::string RenderJson(const Inspection& inspection) {
 
 void RegisterCommand_inspect(CommandRegistry& registry) {
   auto options = std::make_shared<InspectOptions>();
-  CLI::App* app = registry.Add("inspect", "Show a model's inputs, outputs, operators and weights",
-                               {"modelpress inspect model.onnx", "modelpress inspect model.onnx --json",
-                                "modelpress inspect model.onnx --sensitivity --data samples/",
-                                "modelpress inspect model.onnx --sensitivity --pass quantize_static --data samples/"},
-                               [options] -> absl::Status {
-                                 MP_ASSIGN_OR_RETURN(const Inspection inspection, Inspect(*options));
-                                 fputs((options->json ? RenderJson(inspection) : RenderText(inspection)).c_str(),
-                                       stdout);
-                                 return absl::OkStatus();
-                               });
-  app->add_option("MODEL", options->model, "The model; its external data is read from the same folder")->required();
+  CLI::App* app = registry.Add(
+      "inspect", "Show a model's inputs, outputs, operators and weights",
+      {"modelpress inspect model.onnx", "modelpress inspect model.onnx --json",
+       "modelpress inspect model.onnx --sensitivity --data samples/",
+       "modelpress inspect model.onnx --sensitivity --pass quantize_static --data samples/"},
+      [options] -> absl::Status {
+        MP_ASSIGN_OR_RETURN(const Inspection inspection, Inspect(*options));
+        fputs((options->json ? RenderJson(inspection) : RenderText(inspection)).c_str(), stdout);
+        return absl::OkStatus();
+      });
+  app->add_option("MODEL", options->model,
+                  "The model; its external data is read from the same folder")
+      ->required();
   app->add_flag("--json", options->json, "Print JSON");
-  CLI::Option* sensitivity =
-      app->add_flag("--sensitivity", options->sensitivity,
-                    "Also change each layer alone and measure the model: which layers are worth protecting");
+  CLI::Option* sensitivity = app->add_flag(
+      "--sensitivity", options->sensitivity,
+      "Also change each layer alone and measure the model: which layers are worth protecting");
   app->add_option("--pass", options->pass, "What is done to each layer")
       ->type_name("NAME[:KEY=VALUE,...]")
       ->needs(sensitivity)

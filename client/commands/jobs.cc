@@ -35,8 +35,9 @@ std::string StateName(Job::State state) {
 }
 
 std::vector<std::string> Row(const Job& job) {
-  const std::string place =
-      job.queue_position() > 0 ? absl::StrCat("queued, place ", job.queue_position()) : Printable(job.phase());
+  const std::string place = job.queue_position() > 0
+                                ? absl::StrCat("queued, place ", job.queue_position())
+                                : Printable(job.phase());
   return {Printable(job.job_id()), StateName(job.state()), place, FormatPercent(job.fraction()),
           google::protobuf::util::TimeUtil::ToString(job.create_time())};
 }
@@ -105,24 +106,33 @@ absl::Status Attach(const JobsOptions& options) {
 }  // namespace
 
 void RegisterCommand_jobs(CommandRegistry& registry) {
-  CLI::App* jobs = registry.Add("jobs", "List, show, cancel and take up jobs of a server", {}, nullptr);
+  CLI::App* jobs =
+      registry.Add("jobs", "List, show, cancel and take up jobs of a server", {}, nullptr);
   jobs->require_subcommand(1);
   auto add = [&](const char* verb, const char* summary, const char* example, bool with_id,
                  absl::Status (*run)(const JobsOptions&)) {
     auto options = std::make_shared<JobsOptions>();
-    CLI::App* app = registry.AddBelow(jobs, verb, summary, {example}, [options, run] { return run(*options); });
-    if (with_id) app->add_option("JOB_ID", options->job_id, "The job's id, with its server's address")->required();
+    CLI::App* app =
+        registry.AddBelow(jobs, verb, summary, {example}, [options, run] { return run(*options); });
+    if (with_id)
+      app->add_option("JOB_ID", options->job_id, "The job's id, with its server's address")
+          ->required();
     app->add_flag("--json", options->json, "Print JSON");
     options->server.AddTo(app);
     return std::pair(app, options);
   };
-  add("list", "List the jobs of one server", "modelpress jobs list --server localhost:7600", false, List);
+  add("list", "List the jobs of one server", "modelpress jobs list --server localhost:7600", false,
+      List);
   add("get", "Show one job", "modelpress jobs get 3f2a@10.0.0.7:7600", true, Get);
   add("cancel", "Cancel a job", "modelpress jobs cancel 3f2a@10.0.0.7:7600", true, Cancel);
-  auto [attach, options] = add("attach", "Watch a job to its end and fetch its files",
-                               "modelpress jobs attach 3f2a@10.0.0.7:7600 -o small.onnx", true, Attach);
-  attach->add_option("-o,--output", options->output, "File to write")->type_name("FILE")->required();
-  attach->add_option("--report", options->report, "Write the whole report as JSON")->type_name("FILE");
+  auto [attach, options] =
+      add("attach", "Watch a job to its end and fetch its files",
+          "modelpress jobs attach 3f2a@10.0.0.7:7600 -o small.onnx", true, Attach);
+  attach->add_option("-o,--output", options->output, "File to write")
+      ->type_name("FILE")
+      ->required();
+  attach->add_option("--report", options->report, "Write the whole report as JSON")
+      ->type_name("FILE");
   attach->add_flag("--force", options->force, "Replace the output if it exists");
 }
 

@@ -21,8 +21,8 @@ absl::Status ReadTrail(const std::string& path, Tune* tune) {
   MP_ASSIGN_OR_RETURN(const auto file, MappedFile::OpenForReading(path));
   const auto bytes = file->bytes();
   Report report;
-  MP_RETURN_IF_ERROR(
-      FromJson(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()), path, &report));
+  MP_RETURN_IF_ERROR(FromJson(
+      std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()), path, &report));
   for (const PassReport& pass : report.passes()) tune->mutable_trail()->MergeFrom(pass.trail());
   return absl::OkStatus();
 }
@@ -30,13 +30,15 @@ absl::Status ReadTrail(const std::string& path, Tune* tune) {
 absl::Status RunTune(const TuneOptions& options) {
   Recipe recipe;
   Tune& tune = *recipe.add_passes()->mutable_tune();
-  tune.set_objective(options.objective == "latency" ? Tune::OBJECTIVE_LATENCY : Tune::OBJECTIVE_SIZE);
+  tune.set_objective(options.objective == "latency" ? Tune::OBJECTIVE_LATENCY
+                                                    : Tune::OBJECTIVE_SIZE);
   tune.set_max_evaluations(options.max_evaluations);
   for (const std::string& argument : options.require) {
     MP_ASSIGN_OR_RETURN(const QualityBound bound, ReadRequireArgument(argument));
     const std::string& metric = bound.metric();
     // The others only count for the finished artifact.
-    if (metric == "accuracy" || metric == "agreement" || metric == "sqnr_db") *tune.add_bounds() = bound;
+    if (metric == "accuracy" || metric == "agreement" || metric == "sqnr_db")
+      *tune.add_bounds() = bound;
   }
   if (!options.resume.empty()) MP_RETURN_IF_ERROR(ReadTrail(options.resume, &tune));
   return RunJob(options, std::move(recipe));
@@ -49,18 +51,21 @@ void RegisterCommand_tune(CommandRegistry& registry) {
   CLI::App* app = registry.Add(
       "tune", "Find the smallest or fastest model that keeps what you require",
       {"modelpress tune model.onnx -o small.onnx --data samples/ --require accuracy.max_drop=0.005",
-       "modelpress tune model.onnx -o fast.onnx --data samples/ --require agreement.min=0.99 --objective latency",
+       "modelpress tune model.onnx -o fast.onnx --data samples/ --require agreement.min=0.99 "
+       "--objective latency",
        "modelpress tune model.onnx -o small.onnx --data samples/ --report trail.json",
        "modelpress tune model.onnx -o small.onnx --data samples/ --resume trail.json"},
       [options] { return RunTune(*options); });
   options->AddTo(app);
-  app->add_option("--objective", options->objective, "size: the fewest bytes; latency: the shortest run")
+  app->add_option("--objective", options->objective,
+                  "size: the fewest bytes; latency: the shortest run")
       ->check(CLI::IsMember({"size", "latency"}))
       ->capture_default_str();
   app->add_option("--max-evaluations", options->max_evaluations,
                   "How often the calibration samples may be run; 0: 40")
       ->type_name("N");
-  app->add_option("--resume", options->resume, "Report (JSON) of an earlier run: what it measured is not measured again")
+  app->add_option("--resume", options->resume,
+                  "Report (JSON) of an earlier run: what it measured is not measured again")
       ->type_name("FILE");
 }
 

@@ -77,15 +77,18 @@ absl::Status Verify(const VerifyOptions& options) {
 
 void RegisterCommand_verify(CommandRegistry& registry) {
   auto options = std::make_shared<VerifyOptions>();
-  CLI::App* app = registry.Add("verify", "Compare a model with another: outputs, quality, size, speed",
-                               {"modelpress verify model.onnx small.onnx --data samples/",
-                                "modelpress verify model.onnx small.onnx --require sqnr_db.min=40"},
-                               [options] { return Verify(*options); });
+  CLI::App* app =
+      registry.Add("verify", "Compare a model with another: outputs, quality, size, speed",
+                   {"modelpress verify model.onnx small.onnx --data samples/",
+                    "modelpress verify model.onnx small.onnx --require sqnr_db.min=40"},
+                   [options] { return Verify(*options); });
   app->add_option("A", options->original, "The model to compare with")->required();
   app->add_option("B", options->candidate, "The model in question")->required();
   AddJudgingOptions(app, &options->data, &options->require);
   app->add_option("--report", options->report, "Write the whole report as JSON")->type_name("FILE");
-  app->add_option("--threads", options->threads, "Threads; 0: all cores")->type_name("N")->capture_default_str();
+  app->add_option("--threads", options->threads, "Threads; 0: all cores")
+      ->type_name("N")
+      ->capture_default_str();
   app->add_flag("--json", options->json, "Print the report as JSON instead of a table");
 }
 

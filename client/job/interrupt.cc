@@ -77,7 +77,7 @@ Cancellation& InstallInterruptHandler() {
   static const bool installed = [] {
     Flag();
     GuardedFolders();
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = OnSignal;
     sigemptyset(&action.sa_mask);
     action.sa_flags = SA_RESTART;

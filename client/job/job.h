@@ -36,11 +36,12 @@ struct JobSurroundings {
 // Artifact files are written into `folder`, the main one as `name`. Failures of every kind are the outcome's error.
 JobOutcome RunLocally(const JobRequest& request, const std::string& folder, const std::string& name,
                       const JobSurroundings& surroundings);
-JobOutcome RunRemotely(const ServerSettings& server, const JobRequest& request, const std::string& folder,
-                       const std::string& name, const JobSurroundings& surroundings);
+JobOutcome RunRemotely(const ServerSettings& server, const JobRequest& request,
+                       const std::string& folder, const std::string& name,
+                       const JobSurroundings& surroundings);
 // Takes up a remote job by its id.
-JobOutcome AttachRemotely(const ServerSettings& server, const std::string& job_id, const std::string& folder,
-                          const JobSurroundings& surroundings);
+JobOutcome AttachRemotely(const ServerSettings& server, const std::string& job_id,
+                          const std::string& folder, const JobSurroundings& surroundings);
 
 absl::StatusOr<Plan> PlanLocally(const JobRequest& request, const JobSurroundings& surroundings);
 // The server's own estimate, and whether it would take the job now. It names totals only.

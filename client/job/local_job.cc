@@ -33,8 +33,8 @@ JobOutcome RunLocally(const JobRequest& request, const std::string& folder, cons
   context.scratch = scratch->get();
   context.cancellation = surroundings.cancellation;
   context.progress = [&](const Progress& progress) {
-    surroundings.display->Update(progress.phase(), progress.phase_fraction(), progress.total_fraction(),
-                                 progress.detail());
+    surroundings.display->Update(progress.phase(), progress.phase_fraction(),
+                                 progress.total_fraction(), progress.detail());
   };
   return RunRecipe(*inputs, request.recipe, context);
 }

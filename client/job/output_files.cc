@@ -3,10 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -17,7 +17,8 @@
 namespace modelpress {
 namespace {
 
-absl::Status FileError(const std::string& what, const std::string& path, const std::string& remedy) {
+absl::Status FileError(const std::string& what, const std::string& path,
+                       const std::string& remedy) {
   const int code = errno;
   return Error(code == ENOSPC || code == EDQUOT ? ERROR_REASON_DISK_FULL : ERROR_REASON_FILE_ACCESS,
                absl::StrCat("cannot ", what, " ", path, ": ", strerror(code)))
@@ -46,22 +47,28 @@ int Move(const std::string& from, const std::string& to, bool replace) {
   if (replace) return rename(from.c_str(), to.c_str());
   const int result = renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE);
   // Not every file system knows the flag.
-  return result != 0 && (errno == EINVAL || errno == ENOSYS) ? rename(from.c_str(), to.c_str()) : result;
+  return result != 0 && (errno == EINVAL || errno == ENOSYS) ? rename(from.c_str(), to.c_str())
+                                                             : result;
 }
 
 }  // namespace
 
 OutputFiles::OutputFiles(std::string parent, std::string name, std::string folder, bool force)
-    : parent_(std::move(parent)), name_(std::move(name)), folder_(std::move(folder)), force_(force),
+    : parent_(std::move(parent)),
+      name_(std::move(name)),
+      folder_(std::move(folder)),
+      force_(force),
       guard_(folder_) {}
 
-absl::StatusOr<std::unique_ptr<OutputFiles>> OutputFiles::Prepare(const std::string& path, bool force) {
+absl::StatusOr<std::unique_ptr<OutputFiles>> OutputFiles::Prepare(const std::string& path,
+                                                                  bool force) {
   const std::filesystem::path target(path);
   const std::string name = target.filename().string();
   std::string parent = target.parent_path().string();
   if (parent.empty()) parent = ".";
   if (name.empty() || name == "." || name == "..") {
-    return Error(ERROR_REASON_FILE_ACCESS, absl::StrCat("the output \"", path, "\" is not a file name"))
+    return Error(ERROR_REASON_FILE_ACCESS,
+                 absl::StrCat("the output \"", path, "\" is not a file name"))
         .With("path", path)
         .Remedy("give the file to write, such as out/model.onnx");
   }
@@ -76,7 +83,8 @@ absl::StatusOr<std::unique_ptr<OutputFiles>> OutputFiles::Prepare(const std::str
   }
   std::string folder = absl::StrCat(parent, "/.", name.substr(0, 200), ".XXXXXX");
   if (mkdtemp(folder.data()) == nullptr) {
-    return FileError("write to the folder", parent, "choose a folder that exists and that you may write to");
+    return FileError("write to the folder", parent,
+                     "choose a folder that exists and that you may write to");
   }
   return std::unique_ptr<OutputFiles>(new OutputFiles(parent, name, folder, force));
 }

@@ -48,16 +48,20 @@ SessionCallbacks ShowOn(ProgressDisplay* display) {
   callbacks.event = [display](const JobEvent& event) {
     if (event.phase() == "uploading") return;  // what this side sends says more
     std::string detail = event.detail();
-    if (event.queue_position() > 0) detail = absl::StrCat("place ", event.queue_position(), " in the queue");
+    if (event.queue_position() > 0)
+      detail = absl::StrCat("place ", event.queue_position(), " in the queue");
     display->Update(event.phase(), event.phase_fraction(), event.total_fraction(), detail);
   };
   // Sending and fetching are stretches of their own, beside the job's fraction.
   const auto transfer = [display](const char* phase, uint64_t done, uint64_t total) {
     const double share = total == 0 ? 1 : static_cast<double>(done) / static_cast<double>(total);
-    display->Update(phase, share, share, absl::StrCat(FormatBytes(done), " of ", FormatBytes(total)));
+    display->Update(phase, share, share,
+                    absl::StrCat(FormatBytes(done), " of ", FormatBytes(total)));
   };
   callbacks.upload = [transfer](uint64_t done, uint64_t total) { transfer("upload", done, total); };
-  callbacks.download = [transfer](uint64_t done, uint64_t total) { transfer("download", done, total); };
+  callbacks.download = [transfer](uint64_t done, uint64_t total) {
+    transfer("download", done, total);
+  };
   callbacks.note = [display](std::string_view line) { display->Note(line); };
   return callbacks;
 }
@@ -81,21 +85,25 @@ JobSession::Options SessionOptionsOf(const ServerSettings& server, Cancellation*
 
 }  // namespace
 
-JobOutcome RunRemotely(const ServerSettings& server, const JobRequest& request, const std::string& folder,
-                       const std::string& name, const JobSurroundings& surroundings) {
+JobOutcome RunRemotely(const ServerSettings& server, const JobRequest& request,
+                       const std::string& folder, const std::string& name,
+                       const JobSurroundings& surroundings) {
   KeepChunksInHeap();
   Inputs inputs;
-  if (absl::Status status = OpenInputs(request, &inputs); !status.ok()) return FailedOutcome(status);
+  if (absl::Status status = OpenInputs(request, &inputs); !status.ok())
+    return FailedOutcome(status);
   JobSpec spec;
   *spec.mutable_recipe() = request.recipe;
   spec.set_output_name(name);
-  JobSession session(SessionOptionsOf(server, surroundings.cancellation), ShowOn(surroundings.display));
+  JobSession session(SessionOptionsOf(server, surroundings.cancellation),
+                     ShowOn(surroundings.display));
   return ToOutcome(session.Run(spec, &inputs.upload, folder));
 }
 
-JobOutcome AttachRemotely(const ServerSettings& server, const std::string& job_id, const std::string& folder,
-                          const JobSurroundings& surroundings) {
-  JobSession session(SessionOptionsOf(server, surroundings.cancellation), ShowOn(surroundings.display));
+JobOutcome AttachRemotely(const ServerSettings& server, const std::string& job_id,
+                          const std::string& folder, const JobSurroundings& surroundings) {
+  JobSession session(SessionOptionsOf(server, surroundings.cancellation),
+                     ShowOn(surroundings.display));
   return ToOutcome(session.Attach(job_id, folder));
 }
 

@@ -38,7 +38,8 @@ absl::Status ForEachElement(const WeightStatistics& weight, std::span<const std:
   return absl::OkStatus();
 }
 
-absl::Status Measure(std::span<const std::byte> bytes, const Cancellation* cancellation, WeightStatistics* weight) {
+absl::Status Measure(std::span<const std::byte> bytes, const Cancellation* cancellation,
+                     WeightStatistics* weight) {
   double min = std::numeric_limits<double>::infinity();
   double max = -min;
   MP_RETURN_IF_ERROR(ForEachElement(*weight, bytes, cancellation, [&](double value) {
@@ -63,7 +64,8 @@ absl::Status Measure(std::span<const std::byte> bytes, const Cancellation* cance
 
 }  // namespace
 
-absl::StatusOr<std::vector<WeightStatistics>> InspectWeights(Model& model, const JobContext& context) {
+absl::StatusOr<std::vector<WeightStatistics>> InspectWeights(Model& model,
+                                                             const JobContext& context) {
   const GraphIndex index(model.mutable_proto());
   const auto shape_tensors = ShapeTensors(model.proto());
   std::vector<WeightStatistics> weights;
@@ -100,8 +102,9 @@ absl::StatusOr<std::vector<WeightStatistics>> InspectWeights(Model& model, const
     bytes.push_back(*data);
   });
   MP_RETURN_IF_ERROR(status);
-  MP_RETURN_IF_ERROR(context.pool->ParallelFor(
-      weights.size(), [&](size_t i) { return Measure(bytes[i], context.cancellation, &weights[i]); }));
+  MP_RETURN_IF_ERROR(context.pool->ParallelFor(weights.size(), [&](size_t i) {
+    return Measure(bytes[i], context.cancellation, &weights[i]);
+  }));
   return weights;
 }
 

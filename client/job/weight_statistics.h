@@ -23,9 +23,9 @@ struct WeightStatistics {
   std::vector<int64_t> dims;
   uint64_t elements = 0;
   uint64_t bytes = 0;
-  uint64_t zeros = 0;       // exactly 0; a quantized weight's zero point is not looked up
+  uint64_t zeros = 0;  // exactly 0; a quantized weight's zero point is not looked up
   uint64_t not_finite = 0;
-  double min = 0;           // over finite values
+  double min = 0;  // over finite values
   double max = 0;
   // Finite values in equal bins from min to max.
   std::array<uint64_t, kHistogramBins> histogram{};
@@ -33,6 +33,7 @@ struct WeightStatistics {
 
 // Every numeric tensor of the model in graph order, shape constants (and what feeds them) left out. Reads every byte
 // twice, in parallel over tensors; cancellable. The model is not changed (its graph is walked through a mutable view).
-absl::StatusOr<std::vector<WeightStatistics>> InspectWeights(Model& model, const JobContext& context);
+absl::StatusOr<std::vector<WeightStatistics>> InspectWeights(Model& model,
+                                                             const JobContext& context);
 
 }  // namespace modelpress

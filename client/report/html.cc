@@ -46,15 +46,17 @@ std::string HtmlBars(const std::vector<Bar>& bars) {
     absl::StrAppendFormat(
         &html,
         "<div class=\"bar\" title=\"%s\"><span class=\"name\">%s</span><span class=\"track\"><span "
-        "class=\"fill %s\" style=\"width:%.2f%%\"></span></span><span class=\"label\">%s</span></div>\n",
-        EscapeHtml(bar.hint.empty() ? bar.name : bar.hint), EscapeHtml(bar.name), bar.tone, share * 100,
-        EscapeHtml(bar.label));
+        "class=\"fill %s\" style=\"width:%.2f%%\"></span></span><span "
+        "class=\"label\">%s</span></div>\n",
+        EscapeHtml(bar.hint.empty() ? bar.name : bar.hint), EscapeHtml(bar.name), bar.tone,
+        share * 100, EscapeHtml(bar.label));
   }
   return html + "</div>\n";
 }
 
 std::string HtmlDetails(std::string_view title, std::string_view body) {
-  return absl::StrCat("<details><summary>", EscapeHtml(title), "</summary>\n", std::string(body), "</details>\n");
+  return absl::StrCat("<details><summary>", EscapeHtml(title), "</summary>\n", std::string(body),
+                      "</details>\n");
 }
 
 }  // namespace modelpress

@@ -17,11 +17,11 @@ std::string HtmlTable(const std::vector<std::vector<std::string>>& rows);
 // A horizontal bar of `share` (0..1) of the full width, with a label behind it. `tone` is a CSS class of the page's style:
 // "good", "bad", "plain" or "before".
 struct Bar {
-  std::string name;   // plain text
+  std::string name;  // plain text
   double share = 0;
   std::string label;  // plain text
   std::string_view tone = "plain";
-  std::string hint;   // shown when pointed at; plain text
+  std::string hint;  // shown when pointed at; plain text
 };
 std::string HtmlBars(const std::vector<Bar>& bars);
 

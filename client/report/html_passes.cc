@@ -46,12 +46,14 @@ std::string Layers(const PassReport& pass) {
       absl::StrAppend(&label, ", ", FormatPercent(change.sparsity()), " zeros");
     }
     (i < kLayersShown ? shown : folded)
-        .push_back({NameOf(change), change.sqnr_db() / kFullDb, label,
-                    Tone(change.sqnr_db()), absl::StrCat(change.tensor(), " of ", change.node(), ": ", change.what())});
+        .push_back({NameOf(change), change.sqnr_db() / kFullDb, label, Tone(change.sqnr_db()),
+                    absl::StrCat(change.tensor(), " of ", change.node(), ": ", change.what())});
   }
-  std::string html = absl::StrCat("<h3>Error by layer, SQNR of the weights: worst is ", EscapeHtml(shown[0].name), ", ",
-                                  EscapeHtml(shown[0].label), "</h3>\n", HtmlBars(shown));
-  if (!folded.empty()) html += HtmlDetails(absl::StrCat(folded.size(), " better layers"), HtmlBars(folded));
+  std::string html =
+      absl::StrCat("<h3>Error by layer, SQNR of the weights: worst is ", EscapeHtml(shown[0].name),
+                   ", ", EscapeHtml(shown[0].label), "</h3>\n", HtmlBars(shown));
+  if (!folded.empty())
+    html += HtmlDetails(absl::StrCat(folded.size(), " better layers"), HtmlBars(folded));
   return html;
 }
 
@@ -93,21 +95,25 @@ std::string Plot(const Change& change) {
   std::string svg;
   for (int i = 0; i < histogram.counts_size(); ++i) {
     if (histogram.counts(i) == 0) continue;
-    const double height = 70 * std::log1p(static_cast<double>(histogram.counts(i))) / std::log1p(static_cast<double>(most));
+    const double height = 70 * std::log1p(static_cast<double>(histogram.counts(i))) /
+                          std::log1p(static_cast<double>(most));
     const double middle = histogram.low() + (i + 0.5) * width / bins;
     const bool inside = middle >= grid.min() && middle <= grid.max();
-    absl::StrAppendFormat(&svg, "<rect class=\"%s\" x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\"/>",
-                          inside ? "in" : "out", i * 300 / bins, 72 - height, 300 / bins, height);
+    absl::StrAppendFormat(
+        &svg, "<rect class=\"%s\" x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\"/>",
+        inside ? "in" : "out", i * 300 / bins, 72 - height, 300 / bins, height);
   }
   for (const double limit : {grid.min(), grid.max()}) {
     const double x = std::clamp((limit - histogram.low()) / width, 0.0, 1.0) * 300;
     absl::StrAppendFormat(&svg, "<line x1=\"%.2f\" x2=\"%.2f\" y1=\"0\" y2=\"72\"/>", x, x);
   }
-  return absl::StrCat("<div class=\"plot\"><div class=\"name\">", EscapeHtml(change.node().empty() ? NameOf(change) : change.node()),
+  return absl::StrCat("<div class=\"plot\"><div class=\"name\">",
+                      EscapeHtml(change.node().empty() ? NameOf(change) : change.node()),
                       "</div><svg viewBox=\"0 0 300 72\" preserveAspectRatio=\"none\">", svg,
-                      "</svg><div class=\"soft\">", FormatNumber(grid.min()), " to ", FormatNumber(grid.max()), " of ",
-                      FormatNumber(histogram.low()), " to ", FormatNumber(histogram.high()), "; ",
-                      FormatPercent(grid.clipped_share()), " clipped</div></div>\n");
+                      "</svg><div class=\"soft\">", FormatNumber(grid.min()), " to ",
+                      FormatNumber(grid.max()), " of ", FormatNumber(histogram.low()), " to ",
+                      FormatNumber(histogram.high()), "; ", FormatPercent(grid.clipped_share()),
+                      " clipped</div></div>\n");
 }
 
 // Activations with the chosen ranges, the noisiest first.
@@ -117,12 +123,16 @@ std::string Histograms(const PassReport& pass) {
     if (change.activations().has_histogram()) changes.push_back(&change);
   }
   if (changes.empty()) return "";
-  std::ranges::stable_sort(changes, {}, [](const Change* change) { return change->activations().sqnr_db(); });
+  std::ranges::stable_sort(changes, {},
+                           [](const Change* change) { return change->activations().sqnr_db(); });
   std::string shown, folded;
-  for (size_t i = 0; i < changes.size(); ++i) (i < kPlotsShown ? shown : folded) += Plot(*changes[i]);
-  std::string html = absl::StrCat("<h3>Activations and their chosen ranges, the noisiest first (heights are logarithms)</h3>\n",
-                                  shown);
-  if (!folded.empty()) html += HtmlDetails(absl::StrCat(changes.size() - kPlotsShown, " more"), folded);
+  for (size_t i = 0; i < changes.size(); ++i)
+    (i < kPlotsShown ? shown : folded) += Plot(*changes[i]);
+  std::string html = absl::StrCat(
+      "<h3>Activations and their chosen ranges, the noisiest first (heights are logarithms)</h3>\n",
+      shown);
+  if (!folded.empty())
+    html += HtmlDetails(absl::StrCat(changes.size() - kPlotsShown, " more"), folded);
   return html;
 }
 
@@ -134,9 +144,11 @@ std::string Trail(const PassReport& pass) {
     rows.push_back({EscapeHtml(row.steps()), row.bytes() > 0 ? FormatBytes(row.bytes()) : "",
                     row.has_sqnr_db() ? FormatNumber(row.sqnr_db()) : "",
                     row.has_agreement() ? FormatPercent(row.agreement()) : "",
-                    row.has_accuracy_drop() ? absl::StrFormat("%+.2f points", 0 - row.accuracy_drop() * 100) : "",
+                    row.has_accuracy_drop()
+                        ? absl::StrFormat("%+.2f points", 0 - row.accuracy_drop() * 100)
+                        : "",
                     row.has_latency_ratio() ? absl::StrFormat("%.2fx", row.latency_ratio()) : "",
-                    row.holds() ? "<span class=\"held\">holds</span>"
+                    row.holds()         ? "<span class=\"held\">holds</span>"
                     : row.why().empty() ? "<span class=\"missed\">misses a bound</span>"
                                         : EscapeHtml(row.why())});
   }
@@ -146,7 +158,8 @@ std::string Trail(const PassReport& pass) {
 std::string Decisions(const PassReport& pass) {
   std::vector<std::vector<std::string>> changed = {{"tensor", "node", "what"}};
   for (const Change& change : pass.changes()) {
-    changed.push_back({EscapeHtml(change.tensor()), EscapeHtml(change.node()), EscapeHtml(change.what())});
+    changed.push_back(
+        {EscapeHtml(change.tensor()), EscapeHtml(change.node()), EscapeHtml(change.what())});
   }
   std::map<std::string, std::vector<std::vector<std::string>>> skipped;
   for (const Skip& skip : pass.skips()) {
@@ -155,7 +168,8 @@ std::string Decisions(const PassReport& pass) {
     rows.push_back({EscapeHtml(skip.tensor()), EscapeHtml(skip.node()), EscapeHtml(skip.detail())});
   }
   std::string html;
-  if (changed.size() > 1) html += HtmlDetails(absl::StrCat(changed.size() - 1, " changed"), HtmlTable(changed));
+  if (changed.size() > 1)
+    html += HtmlDetails(absl::StrCat(changed.size() - 1, " changed"), HtmlTable(changed));
   for (const auto& [reason, rows] : skipped) {
     html += HtmlDetails(absl::StrCat(rows.size() - 1, " left alone: ", reason), HtmlTable(rows));
   }
@@ -167,10 +181,12 @@ std::string Decisions(const PassReport& pass) {
 std::string HtmlPasses(const Report& report) {
   std::string html;
   for (const PassReport& pass : report.passes()) {
-    absl::StrAppend(&html, "<h2>", EscapeHtml(pass.pass()), "</h2>\n<p class=\"soft\">", FormatSeconds(pass.seconds()),
-                    "; weights ", FormatBytes(pass.weight_bytes_before()), " to ",
+    absl::StrAppend(&html, "<h2>", EscapeHtml(pass.pass()), "</h2>\n<p class=\"soft\">",
+                    FormatSeconds(pass.seconds()), "; weights ",
+                    FormatBytes(pass.weight_bytes_before()), " to ",
                     FormatBytes(pass.weight_bytes_after()), "</p>\n");
-    for (const std::string& note : pass.notes()) absl::StrAppend(&html, "<p>", EscapeHtml(note), "</p>\n");
+    for (const std::string& note : pass.notes())
+      absl::StrAppend(&html, "<p>", EscapeHtml(note), "</p>\n");
     html += Trail(pass) + Layers(pass) + LayerSizes(pass) + Histograms(pass) + Decisions(pass);
   }
   return html;

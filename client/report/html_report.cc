@@ -52,7 +52,8 @@ pre { background: var(--card); padding: 10px; overflow: auto; border-radius: 6px
 double Share(double part, double whole) { return whole > 0 ? part / whole : 0; }
 
 std::string Card(std::string_view tone, std::string_view value, std::string_view what) {
-  return absl::StrCat("<div class=\"card ", std::string(tone), "\"><b>", EscapeHtml(value), "</b>", EscapeHtml(what), "</div>\n");
+  return absl::StrCat("<div class=\"card ", std::string(tone), "\"><b>", EscapeHtml(value), "</b>",
+                      EscapeHtml(what), "</div>\n");
 }
 
 std::string Cards(const Report& report) {
@@ -60,9 +61,11 @@ std::string Cards(const Report& report) {
   const ModelSummary& before = report.original();
   const ModelSummary& after = report.artifact();
   if (before.file_bytes() > 0 && after.file_bytes() > 0) {
-    const double smaller = static_cast<double>(before.file_bytes()) / static_cast<double>(after.file_bytes());
-    cards += Card(smaller > 1 ? "good" : "bad", absl::StrFormat("%.2fx smaller", smaller),
-                  absl::StrCat(FormatBytes(before.file_bytes()), " to ", FormatBytes(after.file_bytes())));
+    const double smaller =
+        static_cast<double>(before.file_bytes()) / static_cast<double>(after.file_bytes());
+    cards += Card(
+        smaller > 1 ? "good" : "bad", absl::StrFormat("%.2fx smaller", smaller),
+        absl::StrCat(FormatBytes(before.file_bytes()), " to ", FormatBytes(after.file_bytes())));
   }
   const Judgement& judgement = report.judgement();
   const TaskMetrics &a = judgement.original(), &b = judgement.artifact();
@@ -71,11 +74,13 @@ std::string Cards(const Report& report) {
                   absl::StrFormat("accuracy, %+.2f points", (b.accuracy() - a.accuracy()) * 100));
   }
   if (b.has_bits_per_token()) {
-    cards += Card("", absl::StrFormat("%.4f", b.bits_per_token()),
-                  absl::StrFormat("bits per token, %+.4f", b.bits_per_token() - a.bits_per_token()));
+    cards +=
+        Card("", absl::StrFormat("%.4f", b.bits_per_token()),
+             absl::StrFormat("bits per token, %+.4f", b.bits_per_token() - a.bits_per_token()));
   }
   if (judgement.has_agreement()) {
-    cards += Card(judgement.agreement() >= 0.98 ? "good" : "", FormatPercent(judgement.agreement()), "same top-1 class");
+    cards += Card(judgement.agreement() >= 0.98 ? "good" : "", FormatPercent(judgement.agreement()),
+                  "same top-1 class");
   } else if (!judgement.outputs().empty()) {
     const auto worst = std::ranges::min_element(
         judgement.outputs(), {}, [](const OutputComparison& output) { return output.sqnr_db(); });
@@ -84,9 +89,11 @@ std::string Cards(const Report& report) {
   const Latency& latency = judgement.latency();
   if (latency.runs() > 0 && latency.artifact_median_seconds() > 0) {
     const double faster = latency.original_median_seconds() / latency.artifact_median_seconds();
-    cards += Card(faster >= 1 ? "good" : "bad",
-                  faster >= 1 ? absl::StrFormat("%.2fx faster", faster) : absl::StrFormat("%.2fx slower", 1 / faster),
-                  absl::StrFormat("median of %d runs, %d threads", latency.runs(), latency.threads()));
+    cards +=
+        Card(faster >= 1 ? "good" : "bad",
+             faster >= 1 ? absl::StrFormat("%.2fx faster", faster)
+                         : absl::StrFormat("%.2fx slower", 1 / faster),
+             absl::StrFormat("median of %d runs, %d threads", latency.runs(), latency.threads()));
   }
   return absl::StrCat("<div class=\"cards\">\n", cards, "</div>\n");
 }
@@ -94,8 +101,10 @@ std::string Cards(const Report& report) {
 std::string Bounds(const Report& report) {
   std::string html;
   for (const BoundResult& bound : report.bounds()) {
-    absl::StrAppend(&html, "<div class=\"", bound.passed() ? "held\">held: " : "missed\">MISSED: ",
-                    EscapeHtml(bound.explanation().empty() ? bound.bound().metric() : bound.explanation()), "</div>\n");
+    absl::StrAppend(
+        &html, "<div class=\"", bound.passed() ? "held\">held: " : "missed\">MISSED: ",
+        EscapeHtml(bound.explanation().empty() ? bound.bound().metric() : bound.explanation()),
+        "</div>\n");
   }
   return html;
 }
@@ -103,12 +112,15 @@ std::string Bounds(const Report& report) {
 std::string Sizes(const Report& report) {
   const ModelSummary &before = report.original(), &after = report.artifact();
   std::vector<Bar> bars;
-  const double most = static_cast<double>(std::max(
-      {before.file_bytes(), after.file_bytes(), before.weight_bytes(), after.weight_bytes(), uint64_t{1}}));
+  const double most =
+      static_cast<double>(std::max({before.file_bytes(), after.file_bytes(), before.weight_bytes(),
+                                    after.weight_bytes(), uint64_t{1}}));
   auto add = [&](const char* name, uint64_t a, uint64_t b) {
     if (a == 0 && b == 0) return;
-    bars.push_back({absl::StrCat(name, ", original"), Share(static_cast<double>(a), most), FormatBytes(a), "before", ""});
-    bars.push_back({absl::StrCat(name, ", artifact"), Share(static_cast<double>(b), most), FormatBytes(b), "plain", ""});
+    bars.push_back({absl::StrCat(name, ", original"), Share(static_cast<double>(a), most),
+                    FormatBytes(a), "before", ""});
+    bars.push_back({absl::StrCat(name, ", artifact"), Share(static_cast<double>(b), most),
+                    FormatBytes(b), "plain", ""});
   };
   add("file", before.file_bytes(), after.file_bytes());
   add("file, zstd", before.zstd_bytes(), after.zstd_bytes());
@@ -118,7 +130,8 @@ std::string Sizes(const Report& report) {
       "<h2>Size</h2>\n", HtmlBars(bars),
       HtmlTable({{"", "original", "artifact"},
                  {"parameters", FormatCount(before.parameters()), FormatCount(after.parameters())},
-                 {"non-zero", FormatCount(before.nonzero_parameters()), FormatCount(after.nonzero_parameters())},
+                 {"non-zero", FormatCount(before.nonzero_parameters()),
+                  FormatCount(after.nonzero_parameters())},
                  {"nodes", FormatCount(before.nodes()), FormatCount(after.nodes())},
                  {"opset", FormatCount(before.opset()), FormatCount(after.opset())}}));
 }
@@ -128,21 +141,25 @@ std::string Quality(const Report& report) {
   std::string html = "<h2>Quality</h2>\n<p class=\"soft\">";
   switch (judgement.data_source()) {
     case Judgement::DATA_SOURCE_CALLER:
-      absl::StrAppend(&html, FormatCount(judgement.samples()), " samples, ", EscapeHtml(judgement.split()));
+      absl::StrAppend(&html, FormatCount(judgement.samples()), " samples, ",
+                      EscapeHtml(judgement.split()));
       break;
     case Judgement::DATA_SOURCE_SYNTHETIC:
-      absl::StrAppend(&html, FormatCount(judgement.samples()), " synthetic samples: random numbers say that the models "
+      absl::StrAppend(&html, FormatCount(judgement.samples()),
+                      " synthetic samples: random numbers say that the models "
                       "compute alike, not that the artifact is good");
       break;
     default:
       absl::StrAppend(&html, "not measured: nothing was run");
       break;
   }
-  absl::StrAppend(&html, judgement.task().empty() ? "" : ". ", EscapeHtml(judgement.task()), "</p>\n");
+  absl::StrAppend(&html, judgement.task().empty() ? "" : ". ", EscapeHtml(judgement.task()),
+                  "</p>\n");
   std::vector<std::vector<std::string>> metrics = {{"metric", "original", "artifact", "change"}};
   const TaskMetrics &a = judgement.original(), &b = judgement.artifact();
   auto points = [&](const char* name, double x, double y) {
-    metrics.push_back({name, FormatPercent(x), FormatPercent(y), absl::StrFormat("%+.2f points", (y - x) * 100)});
+    metrics.push_back(
+        {name, FormatPercent(x), FormatPercent(y), absl::StrFormat("%+.2f points", (y - x) * 100)});
   };
   if (b.has_accuracy()) points("accuracy", a.accuracy(), b.accuracy());
   if (b.has_f1_macro()) points("F1, macro", a.f1_macro(), b.f1_macro());
@@ -156,10 +173,11 @@ std::string Quality(const Report& report) {
   std::vector<std::vector<std::string>> outputs = {
       {"output", "SQNR dB", "cosine", "largest error", "worst sample", "not finite"}};
   for (const OutputComparison& row : judgement.outputs()) {
-    outputs.push_back({EscapeHtml(row.output()), FormatNumber(row.sqnr_db()), absl::StrFormat("%.6f", row.cosine()),
-                       FormatNumber(row.max_abs_error()),
-                       absl::StrFormat("%s dB at #%d", FormatNumber(row.worst_sqnr_db()), row.worst_sample()),
-                       row.not_finite() == 0 ? "" : FormatCount(row.not_finite())});
+    outputs.push_back(
+        {EscapeHtml(row.output()), FormatNumber(row.sqnr_db()),
+         absl::StrFormat("%.6f", row.cosine()), FormatNumber(row.max_abs_error()),
+         absl::StrFormat("%s dB at #%d", FormatNumber(row.worst_sqnr_db()), row.worst_sample()),
+         row.not_finite() == 0 ? "" : FormatCount(row.not_finite())});
   }
   if (outputs.size() > 1) html += HtmlTable(outputs);
   return html;
@@ -170,13 +188,15 @@ std::string LatencyBars(const Report& report) {
   if (latency.runs() == 0) return "";
   const double a = latency.original_median_seconds(), b = latency.artifact_median_seconds();
   const double most = std::max(a, b);
-  return absl::StrCat(
-      "<h2>Latency</h2>\n",
-      HtmlBars({{"original", Share(a, most),
-                 absl::StrCat(FormatSeconds(a), " +- ", FormatSeconds(latency.original_spread_seconds())), "before", ""},
-                {"artifact", Share(b, most),
-                 absl::StrCat(FormatSeconds(b), " +- ", FormatSeconds(latency.artifact_spread_seconds())),
-                 b <= a ? "good" : "bad", ""}}));
+  return absl::StrCat("<h2>Latency</h2>\n",
+                      HtmlBars({{"original", Share(a, most),
+                                 absl::StrCat(FormatSeconds(a), " +- ",
+                                              FormatSeconds(latency.original_spread_seconds())),
+                                 "before", ""},
+                                {"artifact", Share(b, most),
+                                 absl::StrCat(FormatSeconds(b), " +- ",
+                                              FormatSeconds(latency.artifact_spread_seconds())),
+                                 b <= a ? "good" : "bad", ""}}));
 }
 
 std::string Times(const Report& report) {
@@ -184,13 +204,14 @@ std::string Times(const Report& report) {
   for (const PhaseTime& phase : report.phases()) total += phase.seconds();
   std::vector<Bar> bars;
   for (const PhaseTime& phase : report.phases()) {
-    bars.push_back({phase.name(), Share(phase.seconds(), total), FormatSeconds(phase.seconds()), "plain", ""});
+    bars.push_back(
+        {phase.name(), Share(phase.seconds(), total), FormatSeconds(phase.seconds()), "plain", ""});
   }
   if (bars.empty()) return "";
   std::string html = absl::StrCat("<h2>Time, ", FormatSeconds(total), "</h2>\n", HtmlBars(bars));
   if (report.peak_anonymous_bytes() > 0) {
-    absl::StrAppend(&html, "<p>Memory: ", FormatBytes(report.peak_anonymous_bytes()), " at the most, ",
-                    FormatBytes(report.planned_memory_bytes()), " planned</p>\n");
+    absl::StrAppend(&html, "<p>Memory: ", FormatBytes(report.peak_anonymous_bytes()),
+                    " at the most, ", FormatBytes(report.planned_memory_bytes()), " planned</p>\n");
   }
   return html;
 }
@@ -206,17 +227,22 @@ std::string Lines(const std::string& text) {
 
 std::string RenderHtmlReport(const Report& report) {
   std::string notes;
-  for (const std::string& note : report.notes()) absl::StrAppend(&notes, "<li>", EscapeHtml(note), "</li>\n");
+  for (const std::string& note : report.notes())
+    absl::StrAppend(&notes, "<li>", EscapeHtml(note), "</li>\n");
   if (!notes.empty()) notes = absl::StrCat("<ul>\n", notes, "</ul>\n");
   return absl::StrCat(
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta "
+      "name=\"viewport\" "
       "content=\"width=device-width\">\n<title>modelpress report</title>\n<style>",
-      kStyle, "</style>\n</head>\n<body>\n<h1>What modelpress did</h1>\n<div class=\"soft\">modelpress ",
-      EscapeHtml(report.version()), ", ONNX Runtime ", EscapeHtml(report.runtime_version()), "; original SHA-256 ",
-      EscapeHtml(report.original().sha256()), ", artifact ", EscapeHtml(report.artifact().sha256()), "</div>\n",
-      Cards(report), Bounds(report), notes, Sizes(report), Quality(report), LatencyBars(report), HtmlPasses(report),
-      Times(report), "<h2>Recipe</h2>\n",
-      HtmlDetails("as it was run", absl::StrCat("<pre>", Lines(ToJson(report.recipe())), "</pre>\n")),
+      kStyle,
+      "</style>\n</head>\n<body>\n<h1>What modelpress did</h1>\n<div class=\"soft\">modelpress ",
+      EscapeHtml(report.version()), ", ONNX Runtime ", EscapeHtml(report.runtime_version()),
+      "; original SHA-256 ", EscapeHtml(report.original().sha256()), ", artifact ",
+      EscapeHtml(report.artifact().sha256()), "</div>\n", Cards(report), Bounds(report), notes,
+      Sizes(report), Quality(report), LatencyBars(report), HtmlPasses(report), Times(report),
+      "<h2>Recipe</h2>\n",
+      HtmlDetails("as it was run",
+                  absl::StrCat("<pre>", Lines(ToJson(report.recipe())), "</pre>\n")),
       "</body>\n</html>\n");
 }
 

@@ -10,7 +10,9 @@
 namespace modelpress {
 namespace {
 
-std::string Share(const std::optional<double>& value) { return value.has_value() ? FormatPercent(*value) : ""; }
+std::string Share(const std::optional<double>& value) {
+  return value.has_value() ? FormatPercent(*value) : "";
+}
 
 nlohmann::ordered_json LossJson(const ModelLoss& loss) {
   nlohmann::ordered_json row = nlohmann::ordered_json::object();
@@ -25,16 +27,18 @@ nlohmann::ordered_json LossJson(const ModelLoss& loss) {
 
 std::string RenderSensitivity(const Sensitivity& sensitivity) {
   TextTable table;
-  table.AddRow({"layer", "read by", "model SQNR dB", "same top-1", "accuracy", "its own SQNR dB", "saves"});
+  table.AddRow(
+      {"layer", "read by", "model SQNR dB", "same top-1", "accuracy", "its own SQNR dB", "saves"});
   for (const LayerSensitivity& layer : sensitivity.layers) {
     table.AddRow({Printable(layer.tensor), Printable(layer.node), FormatNumber(layer.loss.sqnr_db),
                   Share(layer.loss.agreement), Share(layer.loss.accuracy),
                   layer.weight_sqnr_db.has_value() ? FormatNumber(*layer.weight_sqnr_db) : "",
                   layer.saved_bytes.has_value() ? FormatBytes(*layer.saved_bytes) : ""});
   }
-  table.AddRow({"all of them", "", FormatNumber(sensitivity.all.sqnr_db), Share(sensitivity.all.agreement),
-                Share(sensitivity.all.accuracy), "", ""});
-  return absl::StrCat("Sensitivity on ", Printable(sensitivity.samples), ", the costliest first\n", table.ToString());
+  table.AddRow({"all of them", "", FormatNumber(sensitivity.all.sqnr_db),
+                Share(sensitivity.all.agreement), Share(sensitivity.all.accuracy), "", ""});
+  return absl::StrCat("Sensitivity on ", Printable(sensitivity.samples), ", the costliest first\n",
+                      table.ToString());
 }
 
 nlohmann::ordered_json SensitivityJson(const Sensitivity& sensitivity) {
@@ -42,7 +46,8 @@ nlohmann::ordered_json SensitivityJson(const Sensitivity& sensitivity) {
                                  {"all", LossJson(sensitivity.all)},
                                  {"layers", nlohmann::ordered_json::array()}};
   for (const LayerSensitivity& layer : sensitivity.layers) {
-    nlohmann::ordered_json row = {{"tensor", Printable(layer.tensor)}, {"node", Printable(layer.node)}};
+    nlohmann::ordered_json row = {{"tensor", Printable(layer.tensor)},
+                                  {"node", Printable(layer.node)}};
     row.update(LossJson(layer.loss));
     if (layer.weight_sqnr_db.has_value()) row["weight_sqnr_db"] = *layer.weight_sqnr_db;
     if (layer.saved_bytes.has_value()) row["saved_bytes"] = *layer.saved_bytes;

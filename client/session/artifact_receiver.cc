@@ -20,7 +20,8 @@ absl::Status FileError(const std::string& path) {
   return Error(full ? ERROR_REASON_DISK_FULL : ERROR_REASON_FILE_ACCESS,
                absl::StrCat("cannot write ", path, ": ", strerror(code)))
       .With("path", path)
-      .Remedy(full ? "make room, or write to another disk" : "choose a folder that you may write to");
+      .Remedy(full ? "make room, or write to another disk"
+                   : "choose a folder that you may write to");
 }
 
 bool IsPlainFileName(const std::string& name) {
@@ -129,8 +130,8 @@ absl::Status ArtifactReceiver::Finish() {
     if (digest != file->description.sha256()) {
       absl::Status status =
           Error(ERROR_REASON_DIGEST_MISMATCH,
-                absl::StrCat(file->description.name(), " arrived with SHA-256 ", digest, " but the server announced ",
-                             file->description.sha256()))
+                absl::StrCat(file->description.name(), " arrived with SHA-256 ", digest,
+                             " but the server announced ", file->description.sha256()))
               .With("expected", file->description.sha256())
               .With("found", digest);
       Reset();

@@ -42,7 +42,8 @@ class JobSession {
   RunJobRequest FirstMessage(const ArtifactReceiver& receiver) const;
   v1::JobService::StubInterface* Stub();
   // Decides after a failed stream; may change route and knowledge.
-  Next Decide(const RpcError& error, bool made_progress, Upload* upload, ArtifactReceiver* receiver);
+  Next Decide(const RpcError& error, bool made_progress, Upload* upload,
+              ArtifactReceiver* receiver);
   void Resubmit(Upload* upload, ArtifactReceiver* receiver);
   // Waits, cut short by cancellation.
   void Wait(std::chrono::milliseconds delay) const;

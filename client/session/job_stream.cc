@@ -31,7 +31,11 @@ int64_t NowMs() {
 JobStream::JobStream(v1::JobService::StubInterface* stub, const Options& options,
                      const SessionCallbacks* callbacks, JobKnowledge* knowledge, Upload* upload,
                      ArtifactReceiver* receiver)
-    : stub_(stub), options_(options), callbacks_(callbacks), knowledge_(knowledge), upload_(upload),
+    : stub_(stub),
+      options_(options),
+      callbacks_(callbacks),
+      knowledge_(knowledge),
+      upload_(upload),
       receiver_(receiver) {}
 
 void JobStream::Send(Stream* stream, const JobAccepted& accepted) {

@@ -44,8 +44,9 @@ class JobStream {
   };
 
   // Nothing is owned. `upload` may be null where nothing is to be sent (attaching to an uploaded job).
-  JobStream(v1::JobService::StubInterface* stub, const Options& options, const SessionCallbacks* callbacks,
-            JobKnowledge* knowledge, Upload* upload, ArtifactReceiver* receiver);
+  JobStream(v1::JobService::StubInterface* stub, const Options& options,
+            const SessionCallbacks* callbacks, JobKnowledge* knowledge, Upload* upload,
+            ArtifactReceiver* receiver);
 
   // The stream's end; OK means the server ended it in order. `*made_progress` says whether anything came.
   RpcError Run(const RunJobRequest& first, bool* made_progress);

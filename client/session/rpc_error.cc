@@ -85,10 +85,10 @@ RpcError FromRpc(const grpc::Status& status) {
     error.status = Error(ERROR_REASON_SERVER_UNREACHABLE, "what answers there is not modelpressd")
                        .Remedy("check the address given by --server or MODELPRESS_SERVER");
   } else {
-    error.status = Error(ERROR_REASON_INTERNAL_BUG,
-                         absl::StrCat("the server answered code ",
-                                      static_cast<int>(status.error_code()),
-                                      " without a reason: ", status.error_message()));
+    error.status =
+        Error(ERROR_REASON_INTERNAL_BUG,
+              absl::StrCat("the server answered code ", static_cast<int>(status.error_code()),
+                           " without a reason: ", status.error_message()));
   }
   return error;
 }

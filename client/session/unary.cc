@@ -19,10 +19,11 @@ constexpr int kPageSize = 1000;
 constexpr int kMaxPages = 1000;
 
 template <typename Request, typename Response>
-absl::StatusOr<Response> Call(
-    v1::JobService::Stub* stub,
-    grpc::Status (v1::JobService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
-    const Request& request) {
+absl::StatusOr<Response> Call(v1::JobService::Stub* stub,
+                              grpc::Status (v1::JobService::Stub::*method)(grpc::ClientContext*,
+                                                                           const Request&,
+                                                                           Response*),
+                              const Request& request) {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + kDeadline);
   Response response;
@@ -31,7 +32,8 @@ absl::StatusOr<Response> Call(
   return response;
 }
 
-std::unique_ptr<v1::JobService::Stub> StubForJob(const std::string& server, const std::string& job_id) {
+std::unique_ptr<v1::JobService::Stub> StubForJob(const std::string& server,
+                                                 const std::string& job_id) {
   const std::string address(InstanceAddress(job_id));
   return v1::JobService::NewStub(address.empty() ? OpenChannel(server, Routing::kAnyReplica)
                                                  : OpenChannel(address, Routing::kOneInstance));

@@ -18,14 +18,15 @@ std::string RenderError(const absl::Status& status) {
   if (remedy != facts.end() && message.ends_with("; " + remedy->second)) {
     message.resize(message.size() - remedy->second.size() - 2);
   }
-  std::string text = absl::StrCat("error: ", Printable(message), "\n  reason: ",
-                                  std::string(ReasonName(detail.reason())), "\n");
+  std::string text = absl::StrCat("error: ", Printable(message),
+                                  "\n  reason: ", std::string(ReasonName(detail.reason())), "\n");
   for (const auto& [key, value] : facts) {
     if (key != "remedy" && !value.empty()) {
       absl::StrAppend(&text, "  ", Printable(key), ": ", Printable(value), "\n");
     }
   }
-  if (remedy != facts.end()) absl::StrAppend(&text, "  what to do: ", Printable(remedy->second), "\n");
+  if (remedy != facts.end())
+    absl::StrAppend(&text, "  what to do: ", Printable(remedy->second), "\n");
   return text;
 }
 

@@ -8,11 +8,11 @@
 
 namespace modelpress {
 
-std::string FormatBytes(uint64_t bytes);      // "917 B", "1.5 MiB"
-std::string FormatCount(uint64_t count);      // "148,282"
-std::string FormatSeconds(double seconds);    // "3.2 ms", "41.0 s", "2 min 05 s"
-std::string FormatNumber(double value);       // 4 significant digits; "inf", "nan"
-std::string FormatPercent(double share);      // 0.9811 -> "98.11 %"
+std::string FormatBytes(uint64_t bytes);                // "917 B", "1.5 MiB"
+std::string FormatCount(uint64_t count);                // "148,282"
+std::string FormatSeconds(double seconds);              // "3.2 ms", "41.0 s", "2 min 05 s"
+std::string FormatNumber(double value);                 // 4 significant digits; "inf", "nan"
+std::string FormatPercent(double share);                // 0.9811 -> "98.11 %"
 std::string FormatChange(double before, double after);  // "-0.50", sign always
 
 // A name or message from a model or a server for a terminal: control characters and broken UTF-8 become "?", so that

@@ -19,13 +19,15 @@ std::string ToJson(const google::protobuf::Message& message) {
   return json;
 }
 
-absl::Status FromJson(std::string_view text, const std::string& path, google::protobuf::Message* message) {
+absl::Status FromJson(std::string_view text, const std::string& path,
+                      google::protobuf::Message* message) {
   google::protobuf::util::JsonParseOptions options;
   options.ignore_unknown_fields = true;
-  const auto parsed = google::protobuf::util::JsonStringToMessage({text.data(), text.size()}, message, options);
+  const auto parsed =
+      google::protobuf::util::JsonStringToMessage({text.data(), text.size()}, message, options);
   if (parsed.ok()) return absl::OkStatus();
-  return Error(ERROR_REASON_REQUEST_INVALID,
-               FormatString("{} is no report of modelpress: {}", path, std::string(parsed.message())))
+  return Error(ERROR_REASON_REQUEST_INVALID, FormatString("{} is no report of modelpress: {}", path,
+                                                          std::string(parsed.message())))
       .With("path", path)
       .Remedy("give a file that --report wrote with a name ending in .json");
 }

@@ -13,6 +13,7 @@ namespace modelpress {
 std::string ToJson(const google::protobuf::Message& message);
 
 // What ToJson wrote, fields that this build does not know left out. REQUEST_INVALID, naming `path`, if it is none.
-absl::Status FromJson(std::string_view text, const std::string& path, google::protobuf::Message* message);
+absl::Status FromJson(std::string_view text, const std::string& path,
+                      google::protobuf::Message* message);
 
 }  // namespace modelpress

@@ -47,8 +47,8 @@ std::string_view Clip(std::string_view text, size_t width) {
 
 }  // namespace
 
-std::string BarLine(size_t columns, double fraction, std::string_view phase, std::string_view detail,
-                    double seconds_left) {
+std::string BarLine(size_t columns, double fraction, std::string_view phase,
+                    std::string_view detail, double seconds_left) {
   const size_t usable = columns > 1 ? columns - 1 : 0;
   const double share = std::clamp(fraction, 0.0, 1.0);
   std::string line;
@@ -60,7 +60,8 @@ std::string BarLine(size_t columns, double fraction, std::string_view phase, std
   // Rounded down: 100% only when all is done.
   line += absl::StrFormat("%3d%% %s", static_cast<int>(share * 100), std::string(phase));
   if (!detail.empty()) absl::StrAppend(&line, " ", std::string(detail));
-  const std::string left = seconds_left >= 0 ? absl::StrCat(", ", FormatSeconds(seconds_left), " left") : "";
+  const std::string left =
+      seconds_left >= 0 ? absl::StrCat(", ", FormatSeconds(seconds_left), " left") : "";
   if (DisplayWidth(line) + left.size() > usable) {
     line = Clip(line, usable > left.size() ? usable - left.size() : 0);
   }
@@ -98,8 +99,10 @@ void ProgressDisplay::Update(std::string_view phase, double phase_fraction, doub
   const int tenth = static_cast<int>(std::floor(phase_fraction * 10 + 1e-9));
   if (!new_phase && tenth <= tenth_) return;
   tenth_ = tenth;
-  fprintf(stderr, "%3d%% %s", static_cast<int>(std::clamp(fraction, 0.0, 1.0) * 100), phase_.c_str());
-  if (phase_fraction > 0) fprintf(stderr, " %d%%", static_cast<int>(std::min(phase_fraction, 1.0) * 100));
+  fprintf(stderr, "%3d%% %s", static_cast<int>(std::clamp(fraction, 0.0, 1.0) * 100),
+          phase_.c_str());
+  if (phase_fraction > 0)
+    fprintf(stderr, " %d%%", static_cast<int>(std::min(phase_fraction, 1.0) * 100));
   fprintf(stderr, "%s%s\n", detail_.empty() ? "" : " ", detail_.c_str());
 }
 

@@ -24,7 +24,8 @@ class ProgressDisplay {
   ~ProgressDisplay();
 
   // `fraction` is over the whole job, `phase_fraction` within the phase, both 0..1; negative: not known.
-  void Update(std::string_view phase, double phase_fraction, double fraction, std::string_view detail);
+  void Update(std::string_view phase, double phase_fraction, double fraction,
+              std::string_view detail);
   // A line of its own that stays, above the bar.
   void Note(std::string_view line);
   // Removes the bar. Nothing is drawn afterwards until the next Update.
@@ -49,7 +50,7 @@ class ProgressDisplay {
 
 // The bar's line for a terminal of `columns`: "[####----]  42% quantize_weights fc.weight, 12 s left". Never wider than
 // columns - 1 (a full last column wraps on some terminals). `seconds_left` < 0: not known.
-std::string BarLine(size_t columns, double fraction, std::string_view phase, std::string_view detail,
-                    double seconds_left);
+std::string BarLine(size_t columns, double fraction, std::string_view phase,
+                    std::string_view detail, double seconds_left);
 
 }  // namespace modelpress

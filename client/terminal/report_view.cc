@@ -80,11 +80,13 @@ std::string QualitySection(const Report& report) {
   switch (judgement.data_source()) {
     case Judgement::DATA_SOURCE_CALLER:
       absl::StrAppend(&text, " on ", FormatCount(judgement.samples()), " samples",
-                      judgement.split().empty() ? "" : " (" + Printable(judgement.split()) + ")", "\n");
+                      judgement.split().empty() ? "" : " (" + Printable(judgement.split()) + ")",
+                      "\n");
       break;
     case Judgement::DATA_SOURCE_SYNTHETIC:
       absl::StrAppend(&text, " on ", FormatCount(judgement.samples()),
-                      " SYNTHETIC samples (random: they say that the models compute alike, not that the artifact is "
+                      " SYNTHETIC samples (random: they say that the models compute alike, not "
+                      "that the artifact is "
                       "good; give --data)\n");
       break;
     case Judgement::DATA_SOURCE_NONE:
@@ -109,7 +111,8 @@ std::string QualitySection(const Report& report) {
                   absl::StrFormat("%.4f", b.bits_per_token()),
                   FormatChange(a.bits_per_token(), b.bits_per_token())});
   }
-  if (judgement.has_agreement()) table.AddRow({"same top-1", "", FormatPercent(judgement.agreement()), ""});
+  if (judgement.has_agreement())
+    table.AddRow({"same top-1", "", FormatPercent(judgement.agreement()), ""});
   if (!table.empty()) text += table.ToString();
   return text + OutputRows(judgement);
 }
@@ -124,18 +127,21 @@ std::string LatencyLine(const Judgement& judgement) {
     verdict = after <= before ? absl::StrFormat(" (%.2fx faster)", before / after)
                               : absl::StrFormat(" (%.2fx SLOWER)", after / before);
   }
-  return absl::StrFormat("Latency of one run, %d thread%s, median of %d: %s +- %s before, %s +- %s after%s\n",
-                         latency.threads(), latency.threads() == 1 ? "" : "s", latency.runs(),
-                         FormatSeconds(before), FormatSeconds(latency.original_spread_seconds()),
-                         FormatSeconds(after), FormatSeconds(latency.artifact_spread_seconds()), verdict);
+  return absl::StrFormat(
+      "Latency of one run, %d thread%s, median of %d: %s +- %s before, %s +- %s after%s\n",
+      latency.threads(), latency.threads() == 1 ? "" : "s", latency.runs(), FormatSeconds(before),
+      FormatSeconds(latency.original_spread_seconds()), FormatSeconds(after),
+      FormatSeconds(latency.artifact_spread_seconds()), verdict);
 }
 
 std::string BoundSection(const Report& report) {
   if (report.bounds().empty()) return "";
   std::string text = "Bounds\n";
   for (const BoundResult& bound : report.bounds()) {
-    absl::StrAppend(&text, "  ", bound.passed() ? "held    " : "MISSED  ",
-                    Printable(bound.explanation().empty() ? bound.bound().metric() : bound.explanation()), "\n");
+    absl::StrAppend(
+        &text, "  ", bound.passed() ? "held    " : "MISSED  ",
+        Printable(bound.explanation().empty() ? bound.bound().metric() : bound.explanation()),
+        "\n");
   }
   return text;
 }
@@ -153,7 +159,8 @@ std::string SkipGroups(const PassReport& pass) {
       names.resize(kMaxNames);
       names.push_back("...");
     }
-    parts.push_back(absl::StrCat(Printable(reason), " ", count, " (", absl::StrJoin(names, ", "), ")"));
+    parts.push_back(
+        absl::StrCat(Printable(reason), " ", count, " (", absl::StrJoin(names, ", "), ")"));
   }
   return absl::StrJoin(parts, "; ");
 }
@@ -166,7 +173,9 @@ std::string TrailRows(const PassReport& pass) {
     table.AddRow({Printable(row.steps()), row.bytes() > 0 ? FormatBytes(row.bytes()) : "",
                   row.has_sqnr_db() ? FormatNumber(row.sqnr_db()) : "",
                   row.has_agreement() ? FormatPercent(row.agreement()) : "",
-                  row.has_accuracy_drop() ? absl::StrFormat("%+.2f points", 0 - row.accuracy_drop() * 100) : "",
+                  row.has_accuracy_drop()
+                      ? absl::StrFormat("%+.2f points", 0 - row.accuracy_drop() * 100)
+                      : "",
                   row.has_latency_ratio() ? absl::StrFormat("%.2fx", row.latency_ratio()) : "",
                   row.holds()         ? "holds"
                   : row.why().empty() ? "misses a bound"
@@ -181,24 +190,28 @@ std::string PassSection(const Report& report) {
   table.AddRow({"pass", "changed", "left alone", "weights before", "after", "time"});
   std::string details;
   for (const PassReport& pass : report.passes()) {
-    table.AddRow({Printable(pass.pass()), FormatCount(pass.changes_size()), FormatCount(pass.skips_size()),
-                  FormatBytes(pass.weight_bytes_before()), FormatBytes(pass.weight_bytes_after()),
-                  FormatSeconds(pass.seconds())});
+    table.AddRow({Printable(pass.pass()), FormatCount(pass.changes_size()),
+                  FormatCount(pass.skips_size()), FormatBytes(pass.weight_bytes_before()),
+                  FormatBytes(pass.weight_bytes_after()), FormatSeconds(pass.seconds())});
     if (!pass.skips().empty()) {
-      absl::StrAppend(&details, "  ", Printable(pass.pass()), " left alone: ", SkipGroups(pass), "\n");
+      absl::StrAppend(&details, "  ", Printable(pass.pass()), " left alone: ", SkipGroups(pass),
+                      "\n");
     }
     uint64_t clamped = 0;
     const Change* worst = nullptr;
     for (const Change& change : pass.changes()) {
       clamped += change.clamped();
-      if (change.has_sqnr_db() && (worst == nullptr || change.sqnr_db() < worst->sqnr_db())) worst = &change;
+      if (change.has_sqnr_db() && (worst == nullptr || change.sqnr_db() < worst->sqnr_db()))
+        worst = &change;
     }
     if (worst != nullptr) {
-      absl::StrAppend(&details, "  ", Printable(pass.pass()), " worst weight: ", Printable(worst->tensor()), ", ",
+      absl::StrAppend(&details, "  ", Printable(pass.pass()),
+                      " worst weight: ", Printable(worst->tensor()), ", ",
                       FormatNumber(worst->sqnr_db()), " dB\n");
     }
     if (clamped > 0) {
-      absl::StrAppend(&details, "  ", Printable(pass.pass()), " clamped ", FormatCount(clamped), " values\n");
+      absl::StrAppend(&details, "  ", Printable(pass.pass()), " clamped ", FormatCount(clamped),
+                      " values\n");
     }
     for (const std::string& note : pass.notes()) {
       absl::StrAppend(&details, "  ", Printable(pass.pass()), ": ", Printable(note), "\n");
@@ -222,8 +235,9 @@ std::string TimeSection(const Report& report) {
 }  // namespace
 
 std::string RenderReport(const Report& report) {
-  std::string text = absl::StrCat(SizeSection(report), QualitySection(report), BoundSection(report),
-                                  LatencyLine(report.judgement()), PassSection(report), TimeSection(report));
+  std::string text =
+      absl::StrCat(SizeSection(report), QualitySection(report), BoundSection(report),
+                   LatencyLine(report.judgement()), PassSection(report), TimeSection(report));
   if (report.peak_anonymous_bytes() > 0) {
     absl::StrAppend(&text, "Memory: peak ", FormatBytes(report.peak_anonymous_bytes()));
     if (report.planned_memory_bytes() > 0) {
@@ -231,7 +245,8 @@ std::string RenderReport(const Report& report) {
     }
     text += "\n";
   }
-  for (const std::string& note : report.notes()) absl::StrAppend(&text, "Note: ", Printable(note), "\n");
+  for (const std::string& note : report.notes())
+    absl::StrAppend(&text, "Note: ", Printable(note), "\n");
   return text;
 }
 
@@ -239,8 +254,8 @@ std::string RenderPlan(const Plan& plan) {
   TextTable table;
   table.AddRow({"step", "memory", "scratch", "about"});
   for (const PlanStep& step : plan.steps()) {
-    table.AddRow({Printable(step.name()), FormatBytes(step.memory_bytes()), FormatBytes(step.scratch_bytes()),
-                  FormatSeconds(step.seconds())});
+    table.AddRow({Printable(step.name()), FormatBytes(step.memory_bytes()),
+                  FormatBytes(step.scratch_bytes()), FormatSeconds(step.seconds())});
   }
   std::string text = table.empty() ? "" : table.ToString();
   absl::StrAppend(&text, "At most ", FormatBytes(plan.memory_bytes()), " of memory and ",

@@ -67,8 +67,7 @@ absl::StatusOr<std::shared_ptr<MappedFile>> MappedFile::Create(const std::string
     if (error != 0) {
       unlink(path.c_str());
       return Error(ERROR_REASON_DISK_FULL,
-                   FormatString("cannot reserve {} bytes for {}: {}", size, path,
-                               strerror(error)))
+                   FormatString("cannot reserve {} bytes for {}: {}", size, path, strerror(error)))
           .With("needed", std::to_string(size))
           .With("errno", std::to_string(error))
           .Remedy("free space on that disk or use another scratch or output folder");

@@ -22,7 +22,8 @@ class MappedFile {
   static absl::StatusOr<std::shared_ptr<const MappedFile>> OpenForReading(const std::string& path);
   // Creates a file of `size` bytes in `folder`, removes its name at once (a crash leaves nothing), reserves its blocks
   // with posix_fallocate (so that a full disk is DISK_FULL here and never SIGBUS later), and maps it for writing.
-  static absl::StatusOr<std::shared_ptr<MappedFile>> CreateUnnamed(const std::string& folder, uint64_t size);
+  static absl::StatusOr<std::shared_ptr<MappedFile>> CreateUnnamed(const std::string& folder,
+                                                                   uint64_t size);
   // The same, named and kept.
   static absl::StatusOr<std::shared_ptr<MappedFile>> Create(const std::string& path, uint64_t size);
   ~MappedFile();

@@ -11,7 +11,6 @@
 #include <string_view>
 #include <vector>
 
-
 namespace modelpress::v1 {
 class Progress;
 }  // namespace modelpress::v1

@@ -47,7 +47,8 @@ absl::StatusOr<std::unique_ptr<Scratch>> Scratch::Open(const std::string& folder
 
 absl::StatusOr<std::unique_ptr<Scratch>> Scratch::Temporary(uint64_t quota_bytes) {
   const char* base = getenv("TMPDIR");
-  std::string folder = std::string(base != nullptr && *base != '\0' ? base : "/tmp") + "/modelpress-XXXXXX";
+  std::string folder =
+      std::string(base != nullptr && *base != '\0' ? base : "/tmp") + "/modelpress-XXXXXX";
   if (mkdtemp(folder.data()) == nullptr) {
     return Error(ERROR_REASON_FILE_ACCESS, "cannot make a folder like " + folder)
         .With("path", folder)
@@ -69,8 +70,8 @@ absl::StatusOr<std::shared_ptr<MappedFile>> Scratch::NewFile(uint64_t size) {
     if (quota_bytes_ != 0 && size > available) {
       return Error(ERROR_REASON_SCRATCH_FULL,
                    FormatString("the job needs {} more bytes of scratch space but {} are left of "
-                               "its quota",
-                               size, available))
+                                "its quota",
+                                size, available))
           .With("needed", std::to_string(size))
           .With("available", std::to_string(available));
     }
@@ -87,11 +88,10 @@ absl::StatusOr<std::shared_ptr<MappedFile>> Scratch::NewFile(uint64_t size) {
     return file.status();
   }
   MappedFile* raw = file->get();
-  return std::shared_ptr<MappedFile>(
-      raw, [held = *std::move(file), release](MappedFile*) mutable {
-        held.reset();
-        release();
-      });
+  return std::shared_ptr<MappedFile>(raw, [held = *std::move(file), release](MappedFile*) mutable {
+    held.reset();
+    release();
+  });
 }
 
 uint64_t Scratch::used_bytes() const {

@@ -15,7 +15,8 @@ namespace modelpress {
 class Scratch {
  public:
   // Uses `folder`, made if missing. `quota_bytes` 0: no quota. With `wipe`, what an earlier process left is removed.
-  static absl::StatusOr<std::unique_ptr<Scratch>> Open(const std::string& folder, uint64_t quota_bytes, bool wipe);
+  static absl::StatusOr<std::unique_ptr<Scratch>> Open(const std::string& folder,
+                                                       uint64_t quota_bytes, bool wipe);
   // A fresh folder under $TMPDIR (default /tmp), removed with everything in it at destruction.
   static absl::StatusOr<std::unique_ptr<Scratch>> Temporary(uint64_t quota_bytes);
   ~Scratch();

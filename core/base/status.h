@@ -33,7 +33,9 @@ class Error {
   Error& With(std::string_view key, std::string_view value);
 
   absl::Status ToStatus() const;
-  operator absl::Status() const { return ToStatus(); }  // NOLINT: implicit by design, as in `return Error(...)`
+  operator absl::Status() const {
+    return ToStatus();
+  }  // NOLINT: implicit by design, as in `return Error(...)`
   template <typename T>
   operator absl::StatusOr<T>() const {  // NOLINT
     return ToStatus();
@@ -62,8 +64,8 @@ absl::Status Annotate(const absl::Status& status, std::string_view key, std::str
 #define MP_CONCAT(a, b) MP_CONCAT_INNER(a, b)
 
 // Returns from the enclosing function if `expression` (absl::Status) failed.
-#define MP_RETURN_IF_ERROR(expression)                      \
-  do {                                                      \
+#define MP_RETURN_IF_ERROR(expression)                                            \
+  do {                                                                            \
     if (absl::Status mp_status = (expression); !mp_status.ok()) return mp_status; \
   } while (false)
 

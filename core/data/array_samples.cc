@@ -16,7 +16,9 @@ namespace {
 class ArraySamples : public Samples {
  public:
   ArraySamples(std::vector<InputFeed> feeds, std::optional<Labels> labels, std::string description)
-      : feeds_(std::move(feeds)), labels_(std::move(labels)), description_(std::move(description)) {}
+      : feeds_(std::move(feeds)),
+        labels_(std::move(labels)),
+        description_(std::move(description)) {}
 
   uint64_t size() const override { return samples_; }
   uint64_t batches() const override { return (samples_ + batch_size_ - 1) / batch_size_; }
@@ -48,8 +50,8 @@ class ArraySamples : public Samples {
       if (feed.samples() != counted->samples()) {
         return Error(ERROR_REASON_DATA_INVALID,
                      FormatString("input '{}' has {} samples but input '{}' has {}",
-                                 feed.input_name(), feed.samples(), counted->input_name(),
-                                 counted->samples()))
+                                  feed.input_name(), feed.samples(), counted->input_name(),
+                                  counted->samples()))
             .With("input", feed.input_name())
             .With("expected", std::to_string(counted->samples()))
             .With("found", std::to_string(feed.samples()));
@@ -98,10 +100,11 @@ class ArraySamples : public Samples {
   }
 
   static absl::Status FixedBatchesDiffer(const InputFeed& a, const InputFeed& b) {
-    return Error(ERROR_REASON_DATA_INVALID,
-                 FormatString("axis 0 of input '{}' is fixed at {}, which does not go together with "
-                             "the other inputs' samples",
-                             a.input_name(), a.fixed_batch()))
+    return Error(
+               ERROR_REASON_DATA_INVALID,
+               FormatString("axis 0 of input '{}' is fixed at {}, which does not go together with "
+                            "the other inputs' samples",
+                            a.input_name(), a.fixed_batch()))
         .With("input", b.input_name())
         .Remedy("give the arrays one rank more, each a[i] exactly as it is fed");
   }
@@ -109,8 +112,8 @@ class ArraySamples : public Samples {
   static absl::Status NotAMultiple(const InputFeed& feed, uint64_t samples) {
     return Error(ERROR_REASON_DATA_INVALID,
                  FormatString("the model takes exactly {} samples of input '{}' at once, but there "
-                             "are {}",
-                             feed.fixed_batch(), feed.input_name(), samples))
+                              "are {}",
+                              feed.fixed_batch(), feed.input_name(), samples))
         .With("input", feed.input_name())
         .With("expected", FormatString("a multiple of {}", feed.fixed_batch()))
         .With("found", std::to_string(samples))

@@ -46,7 +46,7 @@ class TreeDataSet : public DataSet {
     }
     return Error(ERROR_REASON_DATA_MISSING,
                  FormatString("the data has no split '{}', only {}", absl::StrJoin(wanted, "', '"),
-                             absl::StrJoin(splits_, ", ")))
+                              absl::StrJoin(splits_, ", ")))
         .With("needed", split);
   }
 

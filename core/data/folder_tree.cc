@@ -80,9 +80,9 @@ absl::StatusOr<std::vector<std::string>> ListDataFiles(const std::string& folder
     if (is_folder) {
       // Also ends the walk through a link to a folder above it.
       if (entry.depth() >= kMaxDepth) {
-        return Error(ERROR_REASON_DATA_INVALID,
-                     FormatString("the data folder is more than {} levels deep at '{}'", kMaxDepth,
-                                 name));
+        return Error(
+            ERROR_REASON_DATA_INVALID,
+            FormatString("the data folder is more than {} levels deep at '{}'", kMaxDepth, name));
       }
       continue;
     }

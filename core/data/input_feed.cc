@@ -18,7 +18,7 @@ Error Mismatch(const ValueInfo& input, const std::string& found, std::string_vie
   const std::string expected = DescribeValue(input);
   return Error(ERROR_REASON_DATA_INVALID,
                FormatString("'{}' {}: the model's input '{}' takes {}, the array is {}", file, what,
-                           input.name, expected, found))
+                            input.name, expected, found))
       .With("input", input.name)
       .With("expected", expected)
       .With("found", found);
@@ -33,7 +33,7 @@ absl::Status CheckType(const ValueInfo& input, const NpyArray& array, std::strin
       .Remedy(input.type == DataType::kString
                   ? "save it as fixed-width strings (NumPy dtype S or U)"
                   : FormatString("save it as {} (NumPy: array.astype('{}'))",
-                                DataTypeName(input.type), DataTypeName(input.type)));
+                                 DataTypeName(input.type), DataTypeName(input.type)));
 }
 
 // Whether `extents` may be fed where the model declares `dims`, from axis `from` on (of the model's).
@@ -108,8 +108,9 @@ absl::StatusOr<InputFeed> InputFeed::FromArray(ValueInfo input, NpyArray array, 
     }
   } else {
     return Mismatch(feed.input_, Describe(array), name, "has the wrong shape")
-        .Remedy("give it the input's rank with samples along axis 0, or one rank more with each "
-                "a[i] exactly as it is fed");
+        .Remedy(
+            "give it the input's rank with samples along axis 0, or one rank more with each "
+            "a[i] exactly as it is fed");
   }
   feed.samples_ = array.dims.empty() ? 0 : static_cast<uint64_t>(array.dims[0]);
   feed.array_ = std::move(array);
@@ -163,7 +164,8 @@ absl::Status InputFeed::CheckValues(const Tensor& value, uint64_t first, uint64_
       if (std::to_integer<int>(byte) > 1) {
         return Error(ERROR_REASON_DATA_INVALID,
                      FormatString("the array of input '{}' is bool but holds other bytes than 0 "
-                                 "and 1", input_.name))
+                                  "and 1",
+                                  input_.name))
             .With("input", input_.name);
       }
     }
@@ -175,7 +177,7 @@ absl::Status InputFeed::CheckValues(const Tensor& value, uint64_t first, uint64_
   const uint64_t sample = first + *at / per_sample;
   return Error(ERROR_REASON_DATA_NOT_FINITE,
                FormatString("sample {} of input '{}' holds {} at element {}", sample, input_.name,
-                           ElementAsDouble(value, *at), *at % per_sample))
+                            ElementAsDouble(value, *at), *at % per_sample))
       .With("input", input_.name)
       .With("sample", std::to_string(sample))
       .With("index", std::to_string(*at % per_sample));

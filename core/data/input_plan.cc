@@ -19,14 +19,16 @@ namespace {
 // Operators that hand values on unchanged, from their first input (Concat: from any) to their outputs.
 bool HandsOn(const onnx::NodeProto& node, int input) {
   static const auto& operators = *new absl::flat_hash_set<std::string>{
-      "Cast",   "Clip",  "Concat",  "Expand",  "Flatten",   "Gather", "GatherElements", "Identity",
-      "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Dropout", "Pad"};
+      "Cast",           "Clip",      "Concat",    "Expand",  "Flatten", "Gather",
+      "GatherElements", "Identity",  "Reshape",   "Slice",   "Split",   "Squeeze",
+      "Tile",           "Transpose", "Unsqueeze", "Dropout", "Pad"};
   return operators.contains(node.op_type()) && (input == 0 || node.op_type() == "Concat");
 }
 
 class RangeFinder {
  public:
-  explicit RangeFinder(const Model& model) : model_(model.Clone()), index_(model_.mutable_proto()) {}
+  explicit RangeFinder(const Model& model)
+      : model_(model.Clone()), index_(model_.mutable_proto()) {}
 
   // Narrows the plan by every use of the input that can be followed.
   void Narrow(InputPlan* plan) {
@@ -177,10 +179,11 @@ absl::StatusOr<std::vector<InputPlan>> PlanInputs(const Model& model) {
   std::vector<InputPlan> plans;
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (!inputs[i].is_tensor) {
-      return Error(ERROR_REASON_DATA_INVALID,
-                   FormatString("input '{}' is a sequence, map or optional, for which no samples can "
-                               "be made up",
-                               inputs[i].name))
+      return Error(
+                 ERROR_REASON_DATA_INVALID,
+                 FormatString("input '{}' is a sequence, map or optional, for which no samples can "
+                              "be made up",
+                              inputs[i].name))
           .With("input", inputs[i].name)
           .Remedy("use a model whose inputs are tensors");
     }

@@ -11,8 +11,7 @@ namespace modelpress {
 namespace {
 
 absl::Status CheckType(const NpyArray& array) {
-  const bool is_complex =
-      array.type == DataType::kComplex64 || array.type == DataType::kComplex128;
+  const bool is_complex = array.type == DataType::kComplex64 || array.type == DataType::kComplex128;
   if (array.type != DataType::kString && !is_complex) return absl::OkStatus();
   return Error(ERROR_REASON_DATA_INVALID,
                FormatString("the labels are {}", DataTypeName(array.type)))

@@ -73,8 +73,7 @@ absl::Status SetElement(const std::string& descr, NpyArray* array) {
 // Size of the unit whose bytes are swapped: complex numbers are two.
 uint64_t SwapUnit(const NpyArray& array) {
   if (array.element == NpyArray::Element::kUnicode) return 4;
-  const bool is_complex =
-      array.type == DataType::kComplex64 || array.type == DataType::kComplex128;
+  const bool is_complex = array.type == DataType::kComplex64 || array.type == DataType::kComplex128;
   return is_complex ? array.item_size / 2 : array.item_size;
 }
 

@@ -15,8 +15,8 @@ std::string Header(const std::string& descr, const std::vector<int64_t>& dims) {
   // "(3,)" and "(3, 4)", as NumPy writes them.
   if (dims.size() == 1) shape.pop_back();
   if (dims.size() > 1) shape.resize(shape.size() - 2);
-  std::string dict = FormatString("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}",
-                                 descr, shape);
+  std::string dict =
+      FormatString("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", descr, shape);
   // Elements start at a multiple of 64, so that a mapped file is aligned.
   while ((10 + dict.size() + 1) % 64 != 0) dict += ' ';
   dict += '\n';
@@ -31,21 +31,36 @@ std::string Header(const std::string& descr, const std::vector<int64_t>& dims) {
 // NumPy's type string for elements whose bytes are written as they are; empty for the others.
 std::string_view Descr(DataType type) {
   switch (type) {
-    case DataType::kFloat: return "<f4";
-    case DataType::kDouble: return "<f8";
-    case DataType::kFloat16: return "<f2";
-    case DataType::kInt8: return "|i1";
-    case DataType::kInt16: return "<i2";
-    case DataType::kInt32: return "<i4";
-    case DataType::kInt64: return "<i8";
-    case DataType::kUint8: return "|u1";
-    case DataType::kUint16: return "<u2";
-    case DataType::kUint32: return "<u4";
-    case DataType::kUint64: return "<u8";
-    case DataType::kBool: return "|b1";
-    case DataType::kComplex64: return "<c8";
-    case DataType::kComplex128: return "<c16";
-    default: return "";
+    case DataType::kFloat:
+      return "<f4";
+    case DataType::kDouble:
+      return "<f8";
+    case DataType::kFloat16:
+      return "<f2";
+    case DataType::kInt8:
+      return "|i1";
+    case DataType::kInt16:
+      return "<i2";
+    case DataType::kInt32:
+      return "<i4";
+    case DataType::kInt64:
+      return "<i8";
+    case DataType::kUint8:
+      return "|u1";
+    case DataType::kUint16:
+      return "<u2";
+    case DataType::kUint32:
+      return "<u4";
+    case DataType::kUint64:
+      return "<u8";
+    case DataType::kBool:
+      return "|b1";
+    case DataType::kComplex64:
+      return "<c8";
+    case DataType::kComplex128:
+      return "<c16";
+    default:
+      return "";
   }
 }
 

@@ -9,8 +9,7 @@ namespace modelpress {
 class Random {
  public:
   // Streams with different keys are independent for our purposes.
-  Random(uint64_t seed, uint64_t key, uint64_t index)
-      : state_(Mix(Mix(Mix(seed) + key) + index)) {}
+  Random(uint64_t seed, uint64_t key, uint64_t index) : state_(Mix(Mix(Mix(seed) + key) + index)) {}
 
   // SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
   uint64_t Next() { return Mix(state_ += 0x9E3779B97F4A7C15); }
@@ -27,7 +26,8 @@ class Random {
     int64_t sum = 0;
     for (int i = 0; i < 3; ++i) {
       const uint64_t bits = Next();
-      for (int shift = 0; shift < 64; shift += 16) sum += static_cast<int64_t>(bits >> shift & 0xFFFF);
+      for (int shift = 0; shift < 64; shift += 16)
+        sum += static_cast<int64_t>(bits >> shift & 0xFFFF);
     }
     // Each piece of 16 bits stands for the middle of its interval.
     return static_cast<float>(2 * sum + 12 - 12 * 65536) / 131072.0f;

@@ -65,7 +65,8 @@ class DataSet {
   // free; a fixed extent wins, and the number of samples must then be a multiple of it. `max_samples` 0: all.
   virtual absl::StatusOr<std::unique_ptr<Samples>> Split(std::string_view split,
                                                          const std::vector<std::string>& fallbacks,
-                                                         const std::vector<ValueInfo>& inputs, uint64_t batch_size,
+                                                         const std::vector<ValueInfo>& inputs,
+                                                         uint64_t batch_size,
                                                          uint64_t max_samples) const = 0;
 };
 
@@ -74,6 +75,7 @@ class DataSet {
 // words for strings. Free extents are 1 for the batch, 64 for images, 576 for raw signals, else 8 for the first and 1
 // for the others; equal symbols get equal extents. The same model and seed give the same samples everywhere.
 // DATA_INVALID for inputs that are no tensors, of complex, 4- and 8-bit floating-point and 4-bit types, or above 1 GiB.
-absl::StatusOr<std::unique_ptr<Samples>> MakeSyntheticSamples(const Model& model, uint64_t count, uint64_t seed);
+absl::StatusOr<std::unique_ptr<Samples>> MakeSyntheticSamples(const Model& model, uint64_t count,
+                                                              uint64_t seed);
 
 }  // namespace modelpress

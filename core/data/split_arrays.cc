@@ -85,7 +85,7 @@ absl::StatusOr<InputFeed> SplitArrays::TakeInput(const ValueInfo& input) {
   if (file.has_value() && !stems.empty()) {
     return Error(ERROR_REASON_DATA_INVALID,
                  FormatString("input '{}' has both the array '{}' and a folder of arrays",
-                             input.name, *file))
+                              input.name, *file))
         .With("input", input.name);
   }
   if (file.has_value()) {
@@ -96,11 +96,12 @@ absl::StatusOr<InputFeed> SplitArrays::TakeInput(const ValueInfo& input) {
     std::vector<std::string> names;
     for (const std::string& name : there) names.push_back(name.substr(0, name.find('.')));
     const std::string wanted = input.name + std::string(kExtension);
-    Error error(ERROR_REASON_DATA_INVALID,
-                FormatString("the {} has no array for the model's input '{}': expected '{}{}' ({}), "
-                            "found {}",
-                            files_.description, input.name, files_.prefix, wanted,
-                            DescribeValue(input), List(there)));
+    Error error(
+        ERROR_REASON_DATA_INVALID,
+        FormatString("the {} has no array for the model's input '{}': expected '{}{}' ({}), "
+                     "found {}",
+                     files_.description, input.name, files_.prefix, wanted, DescribeValue(input),
+                     List(there)));
     error.With("input", input.name).With("expected", wanted).With("found", List(there));
     if (const std::string nearest = NearestName(input.name, names); !nearest.empty()) {
       error.With("nearest", nearest).Remedy(FormatString("rename '{}'?", nearest));
@@ -111,8 +112,8 @@ absl::StatusOr<InputFeed> SplitArrays::TakeInput(const ValueInfo& input) {
   if (*sample_names_ != stems) {
     return Error(ERROR_REASON_DATA_INVALID,
                  FormatString("the files of input '{}' have other names than those of the inputs "
-                             "before it",
-                             input.name))
+                              "before it",
+                              input.name))
         .With("input", input.name)
         .Remedy("give every input the same file names, one per sample");
   }
@@ -148,7 +149,7 @@ absl::Status SplitArrays::CheckNothingLeft(const std::vector<ValueInfo>& inputs)
   const std::string& extra = *left_.begin();
   Error error(ERROR_REASON_DATA_INVALID,
               FormatString("'{}{}' belongs to none of the model's inputs {}", files_.prefix, extra,
-                          List(names)));
+                           List(names)));
   error.With("input", extra).With("expected", List(names)).With("found", extra);
   const std::string nearest = NearestName(extra.substr(0, extra.find_last_of('.')), names);
   if (!nearest.empty()) error.With("nearest", nearest);

@@ -16,9 +16,9 @@ namespace {
 // Fixed extents come from the model, which may claim any.
 constexpr uint64_t kMaxInputBytes = uint64_t{1} << 30;
 
-constexpr std::string_view kWords[] = {"the", "cat",  "sat",   "on",    "a",    "mat",  "and",
-                                       "saw", "some", "small", "birds", "in",   "an",   "old",
-                                       "tree", "near", "his",  "house", "this", "good", "day"};
+constexpr std::string_view kWords[] = {"the",  "cat",  "sat",   "on",    "a",    "mat",  "and",
+                                       "saw",  "some", "small", "birds", "in",   "an",   "old",
+                                       "tree", "near", "his",   "house", "this", "good", "day"};
 
 std::string Word(Random& random) { return std::string(kWords[random.Below(std::size(kWords))]); }
 
@@ -52,24 +52,47 @@ absl::StatusOr<Tensor> MakeValue(const InputPlan& plan, Random random) {
     return plan.low + static_cast<int64_t>(random.Below(span));
   };
   switch (plan.type) {
-    case DataType::kFloat: Fill<float>(data, normal); break;
-    case DataType::kDouble: Fill<double>(data, normal); break;
-    case DataType::kFloat16: Fill<_Float16>(data, normal); break;
+    case DataType::kFloat:
+      Fill<float>(data, normal);
+      break;
+    case DataType::kDouble:
+      Fill<double>(data, normal);
+      break;
+    case DataType::kFloat16:
+      Fill<_Float16>(data, normal);
+      break;
     case DataType::kBfloat16:
       Fill<uint16_t>(data, [&] { return std::bit_cast<uint32_t>(random.Normal()) >> 16; });
       break;
-    case DataType::kInt8: Fill<int8_t>(data, integer); break;
-    case DataType::kUint8: Fill<uint8_t>(data, integer); break;
-    case DataType::kInt16: Fill<int16_t>(data, integer); break;
-    case DataType::kUint16: Fill<uint16_t>(data, integer); break;
-    case DataType::kInt32: Fill<int32_t>(data, integer); break;
-    case DataType::kUint32: Fill<uint32_t>(data, integer); break;
-    case DataType::kInt64: Fill<int64_t>(data, integer); break;
-    case DataType::kUint64: Fill<uint64_t>(data, integer); break;
+    case DataType::kInt8:
+      Fill<int8_t>(data, integer);
+      break;
+    case DataType::kUint8:
+      Fill<uint8_t>(data, integer);
+      break;
+    case DataType::kInt16:
+      Fill<int16_t>(data, integer);
+      break;
+    case DataType::kUint16:
+      Fill<uint16_t>(data, integer);
+      break;
+    case DataType::kInt32:
+      Fill<int32_t>(data, integer);
+      break;
+    case DataType::kUint32:
+      Fill<uint32_t>(data, integer);
+      break;
+    case DataType::kInt64:
+      Fill<int64_t>(data, integer);
+      break;
+    case DataType::kUint64:
+      Fill<uint64_t>(data, integer);
+      break;
     case DataType::kBool:
       Fill<uint8_t>(data, [&] { return MaskValue(random, element++, row_length); });
       break;
-    default: break;  // strings; MakeSyntheticSamples refuses the others
+    default:
+      break;  // strings; MakeSyntheticSamples refuses the others
   }
   // A row of one string is a text, longer rows are words.
   for (std::string& text : tensor.strings) text = row_length == 1 ? Sentence(random) : Word(random);
@@ -93,7 +116,8 @@ class SyntheticSamples : public Samples {
     }
     Batch batch{.samples = 1, .first = index};
     for (size_t i = 0; i < plans_.size(); ++i) {
-      MP_ASSIGN_OR_RETURN(batch.inputs[plans_[i].name], MakeValue(plans_[i], Random(seed_, i, index)));
+      MP_ASSIGN_OR_RETURN(batch.inputs[plans_[i].name],
+                          MakeValue(plans_[i], Random(seed_, i, index)));
     }
     return batch;
   }
@@ -105,26 +129,27 @@ class SyntheticSamples : public Samples {
 };
 
 absl::Status CheckPlan(const InputPlan& plan) {
-  static constexpr DataType kMissing[] = {
-      DataType::kUndefined,      DataType::kComplex64,    DataType::kComplex128,
-      DataType::kFloat8E4M3FN,   DataType::kFloat8E4M3FNUZ, DataType::kFloat8E5M2,
-      DataType::kFloat8E5M2FNUZ, DataType::kUint4,        DataType::kInt4,
-      DataType::kFloat4E2M1};
+  static constexpr DataType kMissing[] = {DataType::kUndefined,      DataType::kComplex64,
+                                          DataType::kComplex128,     DataType::kFloat8E4M3FN,
+                                          DataType::kFloat8E4M3FNUZ, DataType::kFloat8E5M2,
+                                          DataType::kFloat8E5M2FNUZ, DataType::kUint4,
+                                          DataType::kInt4,           DataType::kFloat4E2M1};
   if (std::ranges::contains(kMissing, plan.type) ||
       (plan.type != DataType::kString && BitsPerElement(plan.type) == 0)) {
     return Error(ERROR_REASON_DATA_INVALID,
                  FormatString("input '{}' is {}, for which no samples can be made up", plan.name,
-                             DataTypeName(plan.type)))
+                              DataTypeName(plan.type)))
         .With("input", plan.name)
         .Remedy("send data");
   }
   const uint64_t bits = plan.type == DataType::kString ? 256 : BitsPerElement(plan.type);
   const absl::StatusOr<uint64_t> elements = ElementCount(plan.dims);
   if (!elements.ok() || *elements > kMaxInputBytes * 8 / bits) {
-    return Error(ERROR_REASON_DATA_INVALID,
-                 FormatString("input '{}' takes more than {} bytes at once, for which no samples are "
-                             "made up",
-                             plan.name, kMaxInputBytes))
+    return Error(
+               ERROR_REASON_DATA_INVALID,
+               FormatString("input '{}' takes more than {} bytes at once, for which no samples are "
+                            "made up",
+                            plan.name, kMaxInputBytes))
         .With("input", plan.name)
         .Remedy("send data");
   }

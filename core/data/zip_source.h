@@ -27,7 +27,8 @@ class ZipSource {
   absl::StatusOr<uint64_t> DataOffset(uint64_t index);
 
  private:
-  static zip_int64_t Callback(void* self, void* data, zip_uint64_t length, zip_source_cmd_t command);
+  static zip_int64_t Callback(void* self, void* data, zip_uint64_t length,
+                              zip_source_cmd_t command);
   zip_int64_t Serve(void* data, zip_uint64_t length, zip_source_cmd_t command);
 
   SharedBytes archive_;

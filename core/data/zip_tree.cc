@@ -52,7 +52,8 @@ class ZipTree : public FileTree {
   const std::string& label() const override { return label_; }
 
   absl::Status Load() {
-    if (absl::Status status = source_.Open(); !status.ok()) return Bad(label_, std::string(status.message()));
+    if (absl::Status status = source_.Open(); !status.ok())
+      return Bad(label_, std::string(status.message()));
     const zip_int64_t count = zip_get_num_entries(source_.archive(), 0);
     if (count > kMaxEntries) {
       return Bad(label_, FormatString("the archive has more than {} entries", kMaxEntries));
@@ -87,21 +88,24 @@ class ZipTree : public FileTree {
     if (name.ends_with('/')) return absl::OkStatus();  // a folder
     if (!IsSafeName(name)) {
       return Bad(label_, FormatString("the archive holds the name '{}', which is no plain relative "
-                                     "path", name));
+                                      "path",
+                                      name));
     }
     if (stat.encryption_method != ZIP_EM_NONE) {
       return Bad(label_, FormatString("'{}' is encrypted", name));
     }
     if (stat.comp_method != ZIP_CM_STORE && stat.comp_method != ZIP_CM_DEFLATE) {
       return Bad(label_, FormatString("'{}' is compressed by method {}, not deflate", name,
-                                     stat.comp_method));
+                                      stat.comp_method));
     }
-    Entry entry{.index = index, .stored_size = stat.comp_size, .size = stat.size,
+    Entry entry{.index = index,
+                .stored_size = stat.comp_size,
+                .size = stat.size,
                 .compressed = stat.comp_method == ZIP_CM_DEFLATE};
     if (entry.compressed ? entry.size / kMaxDeflateRatio > entry.stored_size + 1
                          : entry.size != entry.stored_size) {
       return Bad(label_, FormatString("'{}' claims {} bytes from {} stored ones", name, entry.size,
-                                     entry.stored_size));
+                                      entry.stored_size));
     }
     if (entry.stored_size > 0) {
       MP_ASSIGN_OR_RETURN(entry.offset, source_.DataOffset(index));
@@ -150,7 +154,8 @@ class ZipTree : public FileTree {
     if (file != nullptr) zip_fclose(file);
     if (!complete) {
       return Bad(label_, FormatString("'{}' is damaged: it does not expand to {} bytes with the "
-                                     "right checksum", name, entry.size));
+                                      "right checksum",
+                                      name, entry.size));
     }
     return SharedBytes{bytes, std::move(target)};
   }

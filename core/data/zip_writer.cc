@@ -25,11 +25,13 @@ struct Discard {
 };
 
 absl::Status ZipError(zip_error_t* error, const std::string& path) {
-  const bool full = zip_error_system_type(error) == ZIP_ET_SYS && zip_error_code_system(error) == ENOSPC;
+  const bool full =
+      zip_error_system_type(error) == ZIP_ET_SYS && zip_error_code_system(error) == ENOSPC;
   return Error(full ? ERROR_REASON_DISK_FULL : ERROR_REASON_FILE_ACCESS,
                absl::StrCat("cannot pack the data into ", path, ": ", zip_error_strerror(error)))
       .With("path", path)
-      .Remedy(full ? "make room, or set TMPDIR to a folder on another disk" : "check that every file can be read");
+      .Remedy(full ? "make room, or set TMPDIR to a folder on another disk"
+                   : "check that every file can be read");
 }
 
 }  // namespace
@@ -61,7 +63,8 @@ absl::Status WriteStoredZip(const std::string& folder, const std::string& path) 
     const auto entry = static_cast<zip_uint64_t>(index);
     if (zip_set_file_compression(archive.get(), entry, ZIP_CM_STORE, 0) != 0 ||
         zip_file_set_dostime(archive.get(), entry, kDosTime, kDosDate, 0) != 0 ||
-        zip_file_set_external_attributes(archive.get(), entry, 0, ZIP_OPSYS_UNIX, kRegularFile) != 0) {
+        zip_file_set_external_attributes(archive.get(), entry, 0, ZIP_OPSYS_UNIX, kRegularFile) !=
+            0) {
       return ZipError(zip_get_error(archive.get()), file);
     }
   }

@@ -28,9 +28,7 @@ const FormatRegistry& FormatRegistry::Get() {
   return *registry;
 }
 
-void FormatRegistry::Add(std::unique_ptr<Format> format) {
-  formats_.push_back(std::move(format));
-}
+void FormatRegistry::Add(std::unique_ptr<Format> format) { formats_.push_back(std::move(format)); }
 
 const Format* FormatRegistry::Find(std::string_view name) const {
   for (const std::unique_ptr<Format>& format : formats_) {
@@ -52,7 +50,7 @@ absl::StatusOr<const Format*> FormatRegistry::Recognise(const InputFiles& files)
   }
   return Error(ERROR_REASON_FORMAT_UNSUPPORTED,
                FormatString("\"{}\" is a file of format {}, which cannot be read yet",
-                           files.main.name, known.name))
+                            files.main.name, known.name))
       .With("format", known.name)
       .Remedy(known.remedy);
 }

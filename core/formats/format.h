@@ -50,7 +50,8 @@ class Format {
   // SHA-256 of each. Each file is complete and synced before the one that refers to it appears under its name.
   // `sync_seconds`, if given, receives the part of the wall time that was spent waiting for the disk.
   virtual absl::StatusOr<std::vector<ArtifactFile>> Write(const Model& model, const Output& options,
-                                                          const std::string& folder, const std::string& file_name,
+                                                          const std::string& folder,
+                                                          const std::string& file_name,
                                                           const JobContext& context,
                                                           double* sync_seconds = nullptr) const;
 };

@@ -40,7 +40,8 @@ KnownFormat IdentifyZip(Bytes bytes) {
     return {"TorchScript", "export it with torch.onnx.export and send the ONNX file"};
   }
   if (has("archive_format") || has("serialized_exported_program") || has("models/model.json")) {
-    return {"PyTorch exported program (.pt2)", "export it with torch.onnx.export(..., dynamo=True)"};
+    return {"PyTorch exported program (.pt2)",
+            "export it with torch.onnx.export(..., dynamo=True)"};
   }
   if (has("data.pkl")) {
     return {"PyTorch checkpoint (.pt, .pth)",
@@ -135,8 +136,9 @@ KnownFormat IdentifyKnownFormat(std::span<const std::byte> bytes) {
             "pickles are programs and are never read: export the model to ONNX"};
   }
   if (IsSafetensors(bytes)) {
-    return {"safetensors", "it has weights but no graph: send the ONNX model that uses it, with "
-                           "this file as its external data"};
+    return {"safetensors",
+            "it has weights but no graph: send the ONNX model that uses it, with "
+            "this file as its external data"};
   }
   return IdentifyProtobuf(bytes);
 }

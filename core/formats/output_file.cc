@@ -113,7 +113,8 @@ absl::StatusOr<std::unique_ptr<OutputFile>> OutputFile::Create(const std::string
     }
   }
   // A full disk is known before the first byte. File systems without the call find out while writing.
-  if (size > 0 && fallocate(file->descriptor_, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) != 0 &&
+  if (size > 0 &&
+      fallocate(file->descriptor_, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) != 0 &&
       (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)) {
     return WriteError(file->temporary_path_, errno);
   }

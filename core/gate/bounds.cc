@@ -68,8 +68,8 @@ absl::StatusOr<std::optional<Values>> OfOutputs(const QualityBound& bound, const
   }
   if (!worst.has_value()) {
     return Error(ERROR_REASON_RECIPE_INVALID,
-                 FormatString("the bound on {} names output '{}', which was not compared", rule.name,
-                             bound.output()))
+                 FormatString("the bound on {} names output '{}', which was not compared",
+                              rule.name, bound.output()))
         .With("field", "quality.output")
         .Remedy(FormatString("the outputs are {}", absl::StrJoin(names, ", ")));
   }
@@ -189,18 +189,18 @@ absl::StatusOr<BoundResult> DecideBound(const QualityBound& bound, const Report&
   if (bound.has_max_drop()) {
     hold(rule->higher_is_better, values->original + sign * bound.max_drop(),
          FormatString("at most {} worse than the original's {:.6g}", bound.max_drop(),
-                     values->original));
+                      values->original));
   }
   if (bound.has_max_relative_drop()) {
     hold(rule->higher_is_better,
          values->original + sign * bound.max_relative_drop() * std::abs(values->original),
          FormatString("at most {:.6g} % worse than the original's {:.6g}",
-                     100 * bound.max_relative_drop(), values->original));
+                      100 * bound.max_relative_drop(), values->original));
   }
   const std::string of = bound.output().empty() ? "" : FormatString(" of '{}'", bound.output());
   result.set_explanation(
       FormatString("{}{} is {:.6g}, {} be {}", bound.metric(), of, values->measured,
-                  result.passed() ? "as it must" : "but it must", absl::StrJoin(rules, " and ")));
+                   result.passed() ? "as it must" : "but it must", absl::StrJoin(rules, " and ")));
   return result;
 }
 

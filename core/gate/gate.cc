@@ -63,8 +63,8 @@ absl::Status CheckNames(std::string_view what, const std::vector<ValueInfo>& ori
   const bool same = std::ranges::equal(original, artifact, {}, &ValueInfo::name, &ValueInfo::name);
   if (same) return absl::OkStatus();
   return Error(ERROR_REASON_ARTIFACT_REJECTED,
-               FormatString("the artifact's {}s are not those of the original ({} against {})", what,
-                           artifact.size(), original.size()))
+               FormatString("the artifact's {}s are not those of the original ({} against {})",
+                            what, artifact.size(), original.size()))
       .With("stage", "check");
 }
 
@@ -78,7 +78,7 @@ absl::Status CheckStructure(const GateInput& input, Report* report) {
     }
     report->add_notes(
         ToUtf8(FormatString("the ONNX checker objects to the original and so to the artifact: {}",
-                           std::string(status.message()))));
+                            std::string(status.message()))));
   }
   MP_RETURN_IF_ERROR(
       CheckNames("input", DeclaredInputs(*input.original), DeclaredInputs(*input.artifact)));
@@ -121,8 +121,8 @@ absl::Status MeasureLatency(const GateInput& input, const Judged& judged, const 
   if (after > kSlowerRatio * before) {
     report->add_notes(
         FormatString("the artifact runs {:.2f} times slower than the original here ({:.3g} ms "
-                    "against {:.3g} ms)",
-                    after / before, 1e3 * after, 1e3 * before));
+                     "against {:.3g} ms)",
+                     after / before, 1e3 * after, 1e3 * before));
   }
   return absl::OkStatus();
 }
@@ -158,8 +158,8 @@ absl::Status RunGate(const GateInput& input, const JobContext& context, Report* 
   }
   if (report->artifact().file_bytes() > report->original().file_bytes()) {
     report->add_notes(FormatString("the artifact is larger than the original ({} against {} bytes)",
-                                  report->artifact().file_bytes(),
-                                  report->original().file_bytes()));
+                                   report->artifact().file_bytes(),
+                                   report->original().file_bytes()));
   }
   return absl::OkStatus();
 }

@@ -33,7 +33,7 @@ absl::Status Rejected(const absl::Status& status, std::string_view stage) {
   const std::string_view did = stage == "load" ? "does not load" : "does not run";
   return Error(ERROR_REASON_ARTIFACT_REJECTED,
                FormatString("the artifact {} though the original does: {}", did,
-                           std::string(status.message())))
+                            std::string(status.message())))
       .With("stage", stage)
       .With("cause", ReasonName(ReasonOf(status)));
 }
@@ -89,7 +89,8 @@ struct Meters {
     for (OutputComparison& row : comparer.Finish()) *judgement->add_outputs() = std::move(row);
     if (!original.has_value()) return;
     if (!original->labels_are_classes()) {
-      judgement->set_task("the labels are numbers and no classes; outputs are compared with the original's only");
+      judgement->set_task(
+          "the labels are numbers and no classes; outputs are compared with the original's only");
       return;
     }
     const double threshold = original->Threshold();
@@ -108,10 +109,10 @@ struct Meters {
 
 void NoteNotRun(Report* report, std::string_view why) {
   report->mutable_judgement()->set_data_source(Judgement::DATA_SOURCE_NONE);
-  report->add_notes(
-      FormatString("the artifact was loaded but not run beside the original: {}; give a data set to "
-                  "have it judged",
-                  why));
+  report->add_notes(FormatString(
+      "the artifact was loaded but not run beside the original: {}; give a data set to "
+      "have it judged",
+      why));
 }
 
 }  // namespace
@@ -139,7 +140,7 @@ absl::StatusOr<Judged> Judge(const GateInput& input, const JobContext& context, 
   const bool synthetic = input.data == nullptr;
   if (!samples.ok() && synthetic && ReasonOf(samples.status()) != ERROR_REASON_INTERNAL_BUG) {
     NoteNotRun(report, FormatString("no synthetic samples can be made ({})",
-                                   std::string(samples.status().message())));
+                                    std::string(samples.status().message())));
     return Judged();
   }
   MP_RETURN_IF_ERROR(samples.status());
@@ -156,7 +157,7 @@ absl::StatusOr<Judged> Judge(const GateInput& input, const JobContext& context, 
     if (!x.ok() && synthetic) {
       // Inputs may have to fit each other in ways that only real data does.
       NoteNotRun(report, FormatString("the original does not run on synthetic samples ({})",
-                                     std::string(x.status().message())));
+                                      std::string(x.status().message())));
       return Judged();
     }
     if (!x.ok()) return Annotate(x.status(), "stage", "run original");

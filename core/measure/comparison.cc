@@ -89,12 +89,12 @@ absl::Status OutputComparer::Add(const TensorMap& original, const TensorMap& art
     const Tensor& y = found->second;
     if (x.dims != y.dims) {
       return Rejected(name, FormatString("the original gives shape {}, the artifact {}",
-                                        ShapeText(x.dims), ShapeText(y.dims)));
+                                         ShapeText(x.dims), ShapeText(y.dims)));
     }
     const bool numeric = IsNumeric(x.type);
     if (numeric != IsNumeric(y.type) || (!numeric && x.type != y.type)) {
       return Rejected(name, FormatString("the original gives {}, the artifact {}",
-                                        DataTypeName(x.type), DataTypeName(y.type)));
+                                         DataTypeName(x.type), DataTypeName(y.type)));
     }
     const uint64_t count = x.element_count();
     // Samples lie along axis 0, or the feed counts as one sample.

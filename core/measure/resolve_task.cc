@@ -13,7 +13,9 @@ namespace {
 
 using Shape = std::vector<int64_t>;
 
-std::string ShapeText(const Shape& shape) { return FormatString("[{}]", absl::StrJoin(shape, ",")); }
+std::string ShapeText(const Shape& shape) {
+  return FormatString("[{}]", absl::StrJoin(shape, ","));
+}
 
 Shape Without(const Shape& shape, size_t axis) {
   Shape rest = shape;
@@ -98,8 +100,8 @@ absl::StatusOr<std::vector<Candidate>> Candidates(const Judging& judging,
   if (candidates.empty() || !IsScore(*candidates[0].tensor)) {
     return Error(ERROR_REASON_RECIPE_INVALID,
                  FormatString("judging.output: '{}' is {}", judging.output(),
-                             candidates.empty() ? "no output of the model"
-                                                : "not an output of floating-point scores"))
+                              candidates.empty() ? "no output of the model"
+                                                 : "not an output of floating-point scores"))
         .With("field", "judging.output")
         .Remedy(FormatString("the outputs are {}", absl::StrJoin(names, ", ")));
   }
@@ -112,10 +114,10 @@ absl::StatusOr<std::optional<int>> GivenAxis(const Judging& judging, const Candi
   const auto rank = static_cast<int>(candidate.tensor->dims.size());
   const int axis = judging.class_axis() < 0 ? judging.class_axis() + rank : judging.class_axis();
   if (axis < 0 || axis >= rank) {
-    return Error(
-               ERROR_REASON_RECIPE_INVALID,
-               FormatString("judging.class_axis: output '{}' has shape {}, so there is no axis {}",
-                           candidate.name, ShapeText(candidate.tensor->dims), judging.class_axis()))
+    return Error(ERROR_REASON_RECIPE_INVALID,
+                 FormatString(
+                     "judging.class_axis: output '{}' has shape {}, so there is no axis {}",
+                     candidate.name, ShapeText(candidate.tensor->dims), judging.class_axis()))
         .With("field", "judging.class_axis");
   }
   return std::optional<int>(axis);
@@ -136,8 +138,9 @@ absl::StatusOr<TaskSettings> WithoutLabels(const Judging& judging,
   if (shape[axis] < 2) return settings;
   settings.output = candidate.name;
   settings.class_axis = axis;
-  settings.description = FormatString("no labels; agreement on output '{}', classes on axis {} ({})",
-                                     candidate.name, axis, given.has_value() ? "given" : "guessed");
+  settings.description =
+      FormatString("no labels; agreement on output '{}', classes on axis {} ({})", candidate.name,
+                   axis, given.has_value() ? "given" : "guessed");
   return settings;
 }
 
@@ -217,7 +220,7 @@ absl::StatusOr<TaskSettings> ResolveTask(const Judging& judging,
   return Error(
              ERROR_REASON_DATA_INVALID,
              FormatString("labels of shape {} fit no output of scores ({})", ShapeText(labels.dims),
-                         shapes.empty() ? "there is none" : absl::StrJoin(shapes, ", ")))
+                          shapes.empty() ? "there is none" : absl::StrJoin(shapes, ", ")))
       .With("input", "labels")
       .With("found", ShapeText(labels.dims))
       .Remedy(

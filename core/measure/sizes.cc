@@ -30,7 +30,7 @@ Tensor View(const Model& model, const onnx::TensorProto& proto) {
 struct Weight {
   Tensor values;
   uint64_t elements = 0;
-  uint64_t parameters = 0;         // elements without padding
+  uint64_t parameters = 0;     // elements without padding
   Tensor zero_points;          // empty: zero is zero
   bool one_zero_point = true;  // all zero points are equal
   int64_t axis = 0, block_size = 0;
@@ -86,7 +86,8 @@ uint64_t CountNonzero(const Weight& weight, uint64_t begin, uint64_t end) {
       count += std::to_integer<uint8_t>(values.bytes[i]) != zero;
     return count;
   }
-  if (weight.one_zero_point && BitsPerElement(values.type) == 4 && values.type != DataType::kFloat4E2M1) {
+  if (weight.one_zero_point && BitsPerElement(values.type) == 4 &&
+      values.type != DataType::kFloat4E2M1) {
     // Two to a byte; chunks begin at whole bytes.
     const auto zero = static_cast<uint8_t>(static_cast<int>(weight.ZeroPoint(0)) & 15);
     for (uint64_t i = begin; i < end; i += 2) {

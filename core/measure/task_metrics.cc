@@ -44,7 +44,7 @@ absl::StatusOr<ClassReader> ClassReader::Make(const TaskSettings& settings,
   if (static_cast<size_t>(settings.class_axis) >= tensor.dims.size()) {
     return Error(ERROR_REASON_RUNTIME_FAILED,
                  FormatString("output '{}' has {} axes, but its classes lie on axis {}",
-                             settings.output, tensor.dims.size(), settings.class_axis));
+                              settings.output, tensor.dims.size(), settings.class_axis));
   }
   reader.classes_ = static_cast<uint64_t>(tensor.dims[settings.class_axis]);
   for (size_t i = settings.class_axis + 1; i < tensor.dims.size(); ++i)
@@ -105,7 +105,7 @@ absl::Status TaskMeter::Add(const TensorMap& outputs, const Batch& batch) {
   if (count != reader.positions()) {
     return Error(ERROR_REASON_DATA_INVALID,
                  FormatString("{} labels for {} positions of output '{}', from sample {}", count,
-                             reader.positions(), settings_.output, batch.first))
+                              reader.positions(), settings_.output, batch.first))
         .With("input", "labels")
         .With("expected", std::to_string(reader.positions()))
         .With("found", std::to_string(count));
@@ -131,7 +131,7 @@ absl::Status TaskMeter::Add(const TensorMap& outputs, const Batch& batch) {
           batch.first + i / std::max<uint64_t>(1, count / std::max<uint64_t>(1, batch.samples));
       return Error(ERROR_REASON_DATA_INVALID,
                    FormatString("label {} of sample {} is not one of the {} classes of output '{}'",
-                               value, sample, reader.classes(), settings_.output))
+                                value, sample, reader.classes(), settings_.output))
           .With("input", "labels")
           .With("sample", std::to_string(sample))
           .With("expected", FormatString("0..{}", reader.classes() - 1))

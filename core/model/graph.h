@@ -19,7 +19,8 @@
 namespace modelpress {
 
 // Calls visit(graph, depth) for the main graph and every subgraph, parents first.
-void ForEachGraph(onnx::ModelProto& model, const std::function<void(onnx::GraphProto&, int depth)>& visit);
+void ForEachGraph(onnx::ModelProto& model,
+                  const std::function<void(onnx::GraphProto&, int depth)>& visit);
 void ForEachGraph(const onnx::ModelProto& model,
                   const std::function<void(const onnx::GraphProto&, int depth)>& visit);
 
@@ -37,7 +38,8 @@ struct TensorSite {
 
 // Every TensorProto of the model that holds data: initializers, attribute tensors, in graphs, subgraphs and functions.
 void ForEachTensor(onnx::ModelProto& model, const std::function<void(const TensorSite&)>& visit);
-void ForEachTensor(const onnx::ModelProto& model, const std::function<void(const onnx::TensorProto&)>& visit);
+void ForEachTensor(const onnx::ModelProto& model,
+                   const std::function<void(const onnx::TensorProto&)>& visit);
 
 // One reading of a value.
 struct Use {

@@ -85,8 +85,8 @@ absl::Status SortNodes(NodeList* nodes) {
     const onnx::NodeProto& node = nodes->Get(static_cast<int>(stuck - waiting_for.begin()));
     return Error(ERROR_REASON_MODEL_MALFORMED,
                  FormatString("the graph has a cycle: node \"{}\" ({}) needs a value that depends "
-                             "on its own output",
-                             node.name(), node.op_type()))
+                              "on its own output",
+                              node.name(), node.op_type()))
         .Node(node.name())
         .Op(node.op_type())
         .Remedy("export the model again; ONNX graphs are acyclic (loops are Loop nodes)");

@@ -76,8 +76,7 @@ void InsertBefore(onnx::GraphProto& graph, int position, std::vector<onnx::NodeP
   const int old_size = list.size();
   for (onnx::NodeProto& node : nodes) *list.Add() = std::move(node);
   // Rotating the pointers keeps every NodeProto where it is in memory.
-  std::rotate(list.pointer_begin() + position, list.pointer_begin() + old_size,
-              list.pointer_end());
+  std::rotate(list.pointer_begin() + position, list.pointer_begin() + old_size, list.pointer_end());
 }
 
 }  // namespace modelpress

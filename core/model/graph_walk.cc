@@ -103,18 +103,15 @@ void WalkTensors(const onnx::ModelProto& model, const TensorVisit& visit) {
 
 void ForEachGraph(onnx::ModelProto& model,
                   const std::function<void(onnx::GraphProto&, int depth)>& visit) {
-  WalkGraph(*model.mutable_graph(), 0, [&](const onnx::GraphProto& graph, int depth) {
-    visit(*Changeable(graph), depth);
-  });
+  WalkGraph(*model.mutable_graph(), 0,
+            [&](const onnx::GraphProto& graph, int depth) { visit(*Changeable(graph), depth); });
 }
 
 void ForEachGraph(const onnx::ModelProto& model, const GraphVisit& visit) {
   WalkGraph(model.graph(), 0, visit);
 }
 
-void ForEachTensor(onnx::ModelProto& model, const TensorVisit& visit) {
-  WalkTensors(model, visit);
-}
+void ForEachTensor(onnx::ModelProto& model, const TensorVisit& visit) { WalkTensors(model, visit); }
 
 void ForEachTensor(const onnx::ModelProto& model,
                    const std::function<void(const onnx::TensorProto&)>& visit) {

@@ -29,7 +29,7 @@ absl::Status CheckSize(const onnx::TensorProto& tensor, DataType type,
   if (expected == size) return absl::OkStatus();
   return Error(ERROR_REASON_INTERNAL_BUG,
                FormatString("{} bytes were given for {} elements of {}, which take {}", size, count,
-                           DataTypeName(type), expected))
+                            DataTypeName(type), expected))
       .Tensor(tensor.name());
 }
 
@@ -57,8 +57,7 @@ const WeightRef* Model::Weight(const onnx::TensorProto& tensor) const {
 
 absl::StatusOr<std::span<const std::byte>> Model::Bytes(const onnx::TensorProto& tensor) const {
   if (const WeightRef* weight = Weight(tensor); weight != nullptr) return weight->bytes();
-  if (tensor.data_location() == onnx::TensorProto::EXTERNAL ||
-      Type(tensor) == DataType::kString) {
+  if (tensor.data_location() == onnx::TensorProto::EXTERNAL || Type(tensor) == DataType::kString) {
     return Error(ERROR_REASON_MODEL_MALFORMED, "the tensor's bytes are neither inline nor a weight")
         .Tensor(tensor.name());
   }

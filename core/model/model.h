@@ -64,10 +64,12 @@ class Model {
   // Both check that the sizes agree (INTERNAL_BUG otherwise: passes make them).
   absl::Status SetInline(onnx::TensorProto* tensor, DataType type, std::span<const int64_t> dims,
                          std::span<const std::byte> bytes) const;
-  absl::Status SetWeight(onnx::TensorProto* tensor, DataType type, std::span<const int64_t> dims, WeightRef weight);
+  absl::Status SetWeight(onnx::TensorProto* tensor, DataType type, std::span<const int64_t> dims,
+                         WeightRef weight);
   // Whichever of the two the size asks for: inline up to kInlineBytes. Bytes that are in a file already are referred to;
   // others are copied into `arena`.
-  absl::Status SetBytes(onnx::TensorProto* tensor, DataType type, std::span<const int64_t> dims, WeightRef bytes);
+  absl::Status SetBytes(onnx::TensorProto* tensor, DataType type, std::span<const int64_t> dims,
+                        WeightRef bytes);
   absl::Status SetBytes(onnx::TensorProto* tensor, DataType type, std::span<const int64_t> dims,
                         std::span<const std::byte> bytes, WeightArena& arena);
 

@@ -132,8 +132,7 @@ class Sweeper {
              inputs.contains(initializers->Get(i).name());
     });
     auto* sparse = graph.mutable_sparse_initializer();
-    removed +=
-        Filter(sparse, [&](int i) { return read.contains(sparse->Get(i).values().name()); });
+    removed += Filter(sparse, [&](int i) { return read.contains(sparse->Get(i).values().name()); });
     auto* infos = graph.mutable_value_info();
     Filter(infos, [&](int i) { return read.contains(infos->Get(i).name()); });
     auto* annotations = graph.mutable_quantization_annotation();

@@ -71,9 +71,10 @@ const absl::flat_hash_map<std::string_view, uint32_t>& ShapeInputs() {
 // Operators through which integer vectors are followed.
 bool PropagatesData(std::string_view op_type) {
   static const auto* const table = new absl::flat_hash_set<std::string_view>{
-      "Abs",   "Add",   "Cast",  "Ceil",  "Concat",  "ConstantOfShape", "Div",     "Equal",
-      "Floor", "Gather", "Identity", "Max", "Min",   "Mod",             "Mul",     "Neg",
-      "Range", "Reshape", "Shape", "Size", "Slice",  "Squeeze",         "Sub",     "Unsqueeze",
+      "Abs",   "Add",       "Cast",  "Ceil",    "Concat",   "ConstantOfShape",
+      "Div",   "Equal",     "Floor", "Gather",  "Identity", "Max",
+      "Min",   "Mod",       "Mul",   "Neg",     "Range",    "Reshape",
+      "Shape", "Size",      "Slice", "Squeeze", "Sub",      "Unsqueeze",
       "Where", "ReduceProd"};
   return table->contains(op_type);
 }
@@ -186,7 +187,8 @@ class Finder {
         continue;
       }
       for (const std::string& input : producer->input()) {
-        if (!input.empty()) pending_.push_back({index, input, /*any_tensor=*/IsSmall(index, input)});
+        if (!input.empty())
+          pending_.push_back({index, input, /*any_tensor=*/IsSmall(index, input)});
       }
     }
   }

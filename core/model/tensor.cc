@@ -22,10 +22,10 @@ double Load(const Tensor& tensor, uint64_t index) {
 }
 
 enum class Specials {
-  kIeee,         // highest exponent: infinity and NaN
-  kFiniteNan,    // "fn": no infinity; all ones is NaN
-  kUnsignedZero, // "fnuz": no infinity, no negative zero; negative zero's pattern is NaN
-  kNone,         // every pattern is a number
+  kIeee,          // highest exponent: infinity and NaN
+  kFiniteNan,     // "fn": no infinity; all ones is NaN
+  kUnsignedZero,  // "fnuz": no infinity, no negative zero; negative zero's pattern is NaN
+  kNone,          // every pattern is a number
 };
 
 // A binary floating-point pattern of sign, exponent and fraction (IEEE 754; for 8 and 4 bits Micikevicius et al.,
@@ -48,9 +48,9 @@ double DecodeFloat(uint32_t pattern, int exponent_bits, int fraction_bits, int b
   if (specials == Specials::kUnsignedZero && negative && exponent == 0 && fraction == 0) {
     return kNan;
   }
-  const double significand =
-      std::ldexp(fraction, -fraction_bits) + (exponent == 0 ? 0.0 : 1.0);
-  const double value = std::ldexp(significand, (exponent == 0 ? 1 : static_cast<int>(exponent)) - bias);
+  const double significand = std::ldexp(fraction, -fraction_bits) + (exponent == 0 ? 0.0 : 1.0);
+  const double value =
+      std::ldexp(significand, (exponent == 0 ? 1 : static_cast<int>(exponent)) - bias);
   return negative ? -value : value;
 }
 
@@ -94,20 +94,33 @@ uint64_t Tensor::element_count() const {
 
 double ElementAsDouble(const Tensor& tensor, uint64_t index) {
   switch (tensor.type) {
-    case DataType::kFloat: return Load<float>(tensor, index);
-    case DataType::kDouble: return Load<double>(tensor, index);
+    case DataType::kFloat:
+      return Load<float>(tensor, index);
+    case DataType::kDouble:
+      return Load<double>(tensor, index);
     case DataType::kBool:
-    case DataType::kUint8: return Load<uint8_t>(tensor, index);
-    case DataType::kInt8: return Load<int8_t>(tensor, index);
-    case DataType::kUint16: return Load<uint16_t>(tensor, index);
-    case DataType::kInt16: return Load<int16_t>(tensor, index);
-    case DataType::kUint32: return Load<uint32_t>(tensor, index);
-    case DataType::kInt32: return Load<int32_t>(tensor, index);
-    case DataType::kUint64: return Load<uint64_t>(tensor, index);
-    case DataType::kInt64: return Load<int64_t>(tensor, index);
-    case DataType::kUint4: return Nibble(tensor, index);
-    case DataType::kInt4: return static_cast<int>(Nibble(tensor, index) ^ 8) - 8;
-    case DataType::kFloat4E2M1: return DecodeFloat(Nibble(tensor, index), 2, 1, 1, Specials::kNone);
+    case DataType::kUint8:
+      return Load<uint8_t>(tensor, index);
+    case DataType::kInt8:
+      return Load<int8_t>(tensor, index);
+    case DataType::kUint16:
+      return Load<uint16_t>(tensor, index);
+    case DataType::kInt16:
+      return Load<int16_t>(tensor, index);
+    case DataType::kUint32:
+      return Load<uint32_t>(tensor, index);
+    case DataType::kInt32:
+      return Load<int32_t>(tensor, index);
+    case DataType::kUint64:
+      return Load<uint64_t>(tensor, index);
+    case DataType::kInt64:
+      return Load<int64_t>(tensor, index);
+    case DataType::kUint4:
+      return Nibble(tensor, index);
+    case DataType::kInt4:
+      return static_cast<int>(Nibble(tensor, index) ^ 8) - 8;
+    case DataType::kFloat4E2M1:
+      return DecodeFloat(Nibble(tensor, index), 2, 1, 1, Specials::kNone);
     case DataType::kBfloat16:
     case DataType::kFloat16: {
       uint16_t pattern;
@@ -124,15 +137,15 @@ double ElementAsDouble(const Tensor& tensor, uint64_t index) {
       return DecodeFloat(std::to_integer<uint32_t>(tensor.bytes[index]), 4, 3, 8,
                          Specials::kUnsignedZero);
     case DataType::kFloat8E5M2:
-      return DecodeFloat(std::to_integer<uint32_t>(tensor.bytes[index]), 5, 2, 15,
-                         Specials::kIeee);
+      return DecodeFloat(std::to_integer<uint32_t>(tensor.bytes[index]), 5, 2, 15, Specials::kIeee);
     case DataType::kFloat8E5M2FNUZ:
       return DecodeFloat(std::to_integer<uint32_t>(tensor.bytes[index]), 5, 2, 16,
                          Specials::kUnsignedZero);
     case DataType::kUndefined:
     case DataType::kString:
     case DataType::kComplex64:
-    case DataType::kComplex128: break;
+    case DataType::kComplex128:
+      break;
   }
   return std::numeric_limits<double>::quiet_NaN();
 }

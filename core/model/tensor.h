@@ -23,7 +23,8 @@ struct Tensor {
   std::vector<std::string> strings;
 
   // A new tensor of zeros; `*data` receives its writable bytes.
-  static absl::StatusOr<Tensor> Make(DataType type, std::vector<int64_t> dims, std::span<std::byte>* data);
+  static absl::StatusOr<Tensor> Make(DataType type, std::vector<int64_t> dims,
+                                     std::span<std::byte>* data);
   uint64_t element_count() const;
   // The elements; T must match the type's size. Bytes must be aligned for T (those of Make and of the runtime are).
   template <typename T>

@@ -17,30 +17,14 @@ struct TypeFacts {
 
 // Indexed by the enum's value.
 constexpr std::array<TypeFacts, 24> kTypes = {{
-    {"undefined", 0, false},
-    {"float32", 32, true},
-    {"uint8", 8, false},
-    {"int8", 8, false},
-    {"uint16", 16, false},
-    {"int16", 16, false},
-    {"int32", 32, false},
-    {"int64", 64, false},
-    {"string", 0, false},
-    {"bool", 8, false},
-    {"float16", 16, true},
-    {"float64", 64, true},
-    {"uint32", 32, false},
-    {"uint64", 64, false},
-    {"complex64", 64, false},
-    {"complex128", 128, false},
-    {"bfloat16", 16, true},
-    {"float8e4m3fn", 8, true},
-    {"float8e4m3fnuz", 8, true},
-    {"float8e5m2", 8, true},
-    {"float8e5m2fnuz", 8, true},
-    {"uint4", 4, false},
-    {"int4", 4, false},
-    {"float4e2m1", 4, true},
+    {"undefined", 0, false},     {"float32", 32, true},   {"uint8", 8, false},
+    {"int8", 8, false},          {"uint16", 16, false},   {"int16", 16, false},
+    {"int32", 32, false},        {"int64", 64, false},    {"string", 0, false},
+    {"bool", 8, false},          {"float16", 16, true},   {"float64", 64, true},
+    {"uint32", 32, false},       {"uint64", 64, false},   {"complex64", 64, false},
+    {"complex128", 128, false},  {"bfloat16", 16, true},  {"float8e4m3fn", 8, true},
+    {"float8e4m3fnuz", 8, true}, {"float8e5m2", 8, true}, {"float8e5m2fnuz", 8, true},
+    {"uint4", 4, false},         {"int4", 4, false},      {"float4e2m1", 4, true},
 }};
 
 const TypeFacts* Facts(DataType type) {
@@ -71,9 +55,9 @@ absl::StatusOr<uint64_t> ElementCount(std::span<const int64_t> dims) {
   bool empty = false;
   for (const int64_t extent : dims) {
     if (extent < 0) {
-      return Error(ERROR_REASON_MODEL_MALFORMED,
-                   FormatString("a tensor's extent is {}, but data needs extents of 0 or more",
-                               extent));
+      return Error(
+          ERROR_REASON_MODEL_MALFORMED,
+          FormatString("a tensor's extent is {}, but data needs extents of 0 or more", extent));
     }
     // Zero is kept apart so that a zero extent does not hide an overflow of the others.
     if (extent == 0) {
@@ -92,7 +76,7 @@ absl::StatusOr<uint64_t> ByteCount(DataType type, uint64_t elements) {
   if (bits == 0) {
     return Error(ERROR_REASON_MODEL_MALFORMED,
                  FormatString("elements of type {} ({}) have no fixed size", DataTypeName(type),
-                             static_cast<int32_t>(type)));
+                              static_cast<int32_t>(type)));
   }
   if (bits == 4) return elements / 2 + elements % 2;
   uint64_t bytes = 0;

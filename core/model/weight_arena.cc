@@ -21,8 +21,8 @@ absl::StatusOr<WeightArena::Room> WeightArena::Allocate(uint64_t length) {
   std::lock_guard lock(mutex_);
   const uint64_t begin = (used_ + kAlignment - 1) / kAlignment * kAlignment;
   if (file_ == nullptr || begin > file_->size() || length > file_->size() - begin) {
-    uint64_t ahead = std::clamp(file_ == nullptr ? 0 : 2 * file_->size(), kSmallestFileBytes,
-                                kLargestFileBytes);
+    uint64_t ahead =
+        std::clamp(file_ == nullptr ? 0 : 2 * file_->size(), kSmallestFileBytes, kLargestFileBytes);
     if (const uint64_t quota = scratch_->quota_bytes(); quota != 0) {
       ahead = std::min(ahead, (quota - std::min(quota, scratch_->used_bytes())) / kQuotaShare);
     }

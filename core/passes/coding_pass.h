@@ -110,8 +110,7 @@ absl::StatusOr<PassReport> RunCoding(const Pass& pass, Model& model, const PassS
   report.set_weight_bytes_before(WeightBytes(model));
   InlineFunctions(model, report.mutable_notes());
   SeparateInitializersFromInputs(model);
-  MP_RETURN_IF_ERROR(
-      CodeWeights(model, granularity, selection, rule, context, encode, &report));
+  MP_RETURN_IF_ERROR(CodeWeights(model, granularity, selection, rule, context, encode, &report));
   MP_RETURN_IF_ERROR(RequireChange(step, report));
   report.set_weight_bytes_after(WeightBytes(model));
   return report;

@@ -27,8 +27,8 @@ class ConvertOpsetPass final : public Pass {
     const uint32_t version = step.convert_opset().version();
     if (version >= kOldestOpset && version <= kNewestOpset) return absl::OkStatus();
     return Error(ERROR_REASON_RECIPE_INVALID,
-                 FormatString("convert_opset.version is {}, must be {} to {}", version, kOldestOpset,
-                             kNewestOpset))
+                 FormatString("convert_opset.version is {}, must be {} to {}", version,
+                              kOldestOpset, kNewestOpset))
         .With("field", "convert_opset.version");
   }
   PassEstimate Estimate(const Model&, const PassStep&) const override { return {32 << 20, 0, 0.1}; }

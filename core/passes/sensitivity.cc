@@ -15,11 +15,10 @@ class Measurement {
   Measurement(const Model& model, const DataSet* data, uint64_t seed, const JobContext& context)
       : model_(model), data_(data), seed_(seed), context_(context), arena_(context.scratch) {}
 
-  absl::StatusOr<Sensitivity> Run(
-      const Pass& pass, PassStep step, uint64_t max_samples,
-      const std::function<void(double, std::string_view)>& progress) {
-    MP_ASSIGN_OR_RETURN(
-        meter_, LossMeter::Make(model_, data_, max_samples, seed_, arena_, context_));
+  absl::StatusOr<Sensitivity> Run(const Pass& pass, PassStep step, uint64_t max_samples,
+                                  const std::function<void(double, std::string_view)>& progress) {
+    MP_ASSIGN_OR_RETURN(meter_,
+                        LossMeter::Make(model_, data_, max_samples, seed_, arena_, context_));
     Sensitivity result;
     result.samples = meter_->description();
     // The pass is to change what it is told, whatever that costs.

@@ -11,8 +11,8 @@ using google::protobuf::FieldDescriptor;
 
 google::protobuf::Message* OptionsOf(PassStep* step) {
   const auto* access = PassStep::GetReflection();
-  const auto* field = access->GetOneofFieldDescriptor(
-      *step, PassStep::descriptor()->FindOneofByName("pass"));
+  const auto* field =
+      access->GetOneofFieldDescriptor(*step, PassStep::descriptor()->FindOneofByName("pass"));
   return field == nullptr ? nullptr : access->MutableMessage(step, field);
 }
 

@@ -76,8 +76,9 @@ absl::Status TunePass::Validate(const PassStep& step) const {
     const std::string field = FormatString("tune.bounds[{}]", i);
     const std::string& metric = bound.metric();
     if (metric != "accuracy" && metric != "agreement" && metric != "sqnr_db") {
-      return Invalid(field + ".metric",
-                     FormatString("'{}' is not measured here: accuracy, agreement or sqnr_db", metric));
+      return Invalid(
+          field + ".metric",
+          FormatString("'{}' is not measured here: accuracy, agreement or sqnr_db", metric));
     }
     if (bound.has_max() || bound.has_max_relative_drop() ||
         (bound.has_max_drop() && metric != "accuracy") ||
@@ -93,8 +94,7 @@ absl::Status TunePass::Validate(const PassStep& step) const {
       const std::string path = FormatString("{}.steps[{}]", field, j);
       if (candidate.steps(j).has_tune()) return Invalid(path, "tune cannot try itself");
       const absl::StatusOr<const Pass*> pass = PassRegistry::Get().ForStep(candidate.steps(j));
-      const absl::Status status =
-          pass.ok() ? (*pass)->Validate(candidate.steps(j)) : pass.status();
+      const absl::Status status = pass.ok() ? (*pass)->Validate(candidate.steps(j)) : pass.status();
       if (!status.ok()) return Invalid(path, std::string(status.message()));
     }
   }
@@ -109,7 +109,8 @@ const std::string& ExampleText() {
       values += FormatString("{}{}", i > 0 ? ", " : "", (i * 37 % 101 - 50) / 64.0);
     }
     return new std::string(R"(<ir_version: 8, opset_import: ["" : 13]>
-          g (float[2, 16] x) => (float[2, 16] y) <float[16, 16] w = {)" + values + R"(}>
+          g (float[2, 16] x) => (float[2, 16] y) <float[16, 16] w = {)" +
+                           values + R"(}>
           { y = MatMul(x, w) })");
   }();
   return *text;
@@ -117,12 +118,14 @@ const std::string& ExampleText() {
 
 std::vector<PassExample> TunePass::examples() const {
   return {
-      {"int8 weights and float16 both keep 30 dB, and int8 is smaller", ExampleText(),
+      {"int8 weights and float16 both keep 30 dB, and int8 is smaller",
+       ExampleText(),
        "tune: {bounds: [{metric: sqnr_db, min: 30}], candidates: [{steps: [{quantize_weights: "
        "{weights: {min_elements: 1}}}]}, {steps: [{convert_float16: {}}]}]}",
        {"DequantizeLinear", "MatMul"},
        0.1},
-      {"a bound that int8 misses leaves float16", ExampleText(),
+      {"a bound that int8 misses leaves float16",
+       ExampleText(),
        "tune: {bounds: [{metric: sqnr_db, min: 60}], candidates: [{steps: [{quantize_weights: "
        "{weights: {min_elements: 1}}}]}, {steps: [{convert_float16: {}}]}]}",
        {"Cast", "MatMul", "Cast"},

@@ -168,8 +168,7 @@ class Tuning {
     // A decision that changed is right before, after, or neither: the drop's error is at most that.
     const double drop = row.accuracy_drop() + std::sqrt((1 - agreement) / std::max(1.0, n));
     if (goal_.max_accuracy_drop && drop > *goal_.max_accuracy_drop) return false;
-    return !goal_.min_accuracy ||
-           meter_->accuracy().value_or(0) - drop >= *goal_.min_accuracy;
+    return !goal_.min_accuracy || meter_->accuracy().value_or(0) - drop >= *goal_.min_accuracy;
   }
 
   bool IsBetter(const TuneTrial& row) const {
@@ -268,7 +267,8 @@ class Tuning {
     for (PassStep& step : changed) {
       if (LossLimits* limits = LimitsOf(&step)) return TryLimits(changed, limits);
     }
-    if (WeightSelectionOf(&changed.back()) == nullptr || noisiest.size() < 2) return absl::OkStatus();
+    if (WeightSelectionOf(&changed.back()) == nullptr || noisiest.size() < 2)
+      return absl::OkStatus();
     return BisectLayers(steps, noisiest);
   }
 
@@ -326,17 +326,20 @@ class Tuning {
       if (!row.why().empty()) continue;
       if (closest == nullptr || row.sqnr_db() > closest->sqnr_db()) closest = &row;
     }
-    Error error(ERROR_REASON_QUALITY_BOUND_MISSED,
-                closest == nullptr
-                    ? std::string("none of the candidates makes this model smaller")
-                    : FormatString("no candidate keeps within the bounds; the closest has {:.1f} dB{}: {}",
-                                   closest->sqnr_db(),
-                                   closest->has_agreement()
-                                       ? FormatString(", agreement {:.4f}", closest->agreement())
-                                       : std::string(),
-                                   closest->steps()));
+    Error error(
+        ERROR_REASON_QUALITY_BOUND_MISSED,
+        closest == nullptr
+            ? std::string("none of the candidates makes this model smaller")
+            : FormatString("no candidate keeps within the bounds; the closest has {:.1f} dB{}: {}",
+                           closest->sqnr_db(),
+                           closest->has_agreement()
+                               ? FormatString(", agreement {:.4f}", closest->agreement())
+                               : std::string(),
+                           closest->steps()));
     return error.With("candidates", std::to_string(report_.trail_size()))
-        .Remedy("loosen the bounds, raise max_evaluations, or give candidates; the report has the trail");
+        .Remedy(
+            "loosen the bounds, raise max_evaluations, or give candidates; the report has the "
+            "trail");
   }
 
   Model& model_;
@@ -353,7 +356,8 @@ class Tuning {
 
 }  // namespace
 
-absl::Status TuneModel(Model& model, const Tune& options, PassContext& context, PassReport* report) {
+absl::Status TuneModel(Model& model, const Tune& options, PassContext& context,
+                       PassReport* report) {
   return Tuning(model, options, context, report).Run();
 }
 

@@ -36,7 +36,7 @@ AffineParameters ChooseParameters(const ValueRange& range, const CodeLimits& lim
   if (scale < FLT_MIN) return {1.0f, 0};
   // nearbyint rounds half to even in the default rounding mode, which nothing here changes.
   const double zero_point = symmetric ? std::nearbyint((limits.lowest + limits.highest) / 2.0)
-                                           : std::nearbyint(limits.lowest - low / scale);
+                                      : std::nearbyint(limits.lowest - low / scale);
   return {static_cast<float>(scale), static_cast<int32_t>(zero_point)};
 }
 

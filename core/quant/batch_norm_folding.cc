@@ -133,7 +133,7 @@ class Folder {
     if (op != "Conv" && op != "ConvTranspose" && op != "Gemm" && op != "MatMul") {
       return Stays{SkipReason::kNoProducer,
                    FormatString("follows {}, not Conv, ConvTranspose, Gemm or MatMul",
-                               producer == nullptr ? "an input" : producer->op_type())};
+                                producer == nullptr ? "an input" : producer->op_type())};
     }
     if (index_.DefiningGraph(graph, node.input(0)) != &graph ||
         index_.Uses(graph, node.input(0)).size() != 1 ||
@@ -241,8 +241,8 @@ class Folder {
     onnx::TensorProto* tensor = graph.add_initializer();
     std::string name = names_.Make(producer.input(1) + "_folded_bias");
     tensor->set_name(name);
-    MP_RETURN_IF_ERROR(model_.SetBytes(tensor, DataType::kFloat, dims,
-                                       std::as_bytes(std::span(values)), arena_));
+    MP_RETURN_IF_ERROR(
+        model_.SetBytes(tensor, DataType::kFloat, dims, std::as_bytes(std::span(values)), arena_));
     return name;
   }
 

@@ -1,8 +1,8 @@
 // SIMD kernels: float32 numbers to 8-bit codes, with the squared error counted on the way.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/quant/code_kernels.cc"
-#include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/cache_control.h"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
 
 #include "core/quant/code_kernels.h"

@@ -38,7 +38,7 @@ class Rewriter {
     }
     if (others) {
       MP_RETURN_IF_ERROR(weight.is_moved || coded.decode_at_load ? DecodeAtLoad(coded)
-                                                                : Dequantize(coded));
+                                                                 : Dequantize(coded));
     }
     if (!gathers.empty()) MP_RETURN_IF_ERROR(DequantizeRows(coded, gathers));
 
@@ -84,7 +84,8 @@ class Rewriter {
         const std::string scale,
         AddConstant(coded, "_scale", DataType::kFloat, dims, std::as_bytes(std::span(scales))));
     const std::string floats = FloatsOf(coded, weight.graph, weight.name);
-    onnx::NodeProto& node = additions_.AddNode(weight.graph, "DequantizeLinear", {codes_name_, scale}, floats);
+    onnx::NodeProto& node =
+        additions_.AddNode(weight.graph, "DequantizeLinear", {codes_name_, scale}, floats);
     if (has_zero_points_) {
       std::vector<uint8_t> codes;
       for (const AffineParameters& p : coded.parameters) {

@@ -61,7 +61,7 @@ class Converter {
       change.set_what("float16");
       if (change.clamped() > 0) {
         change.set_what(FormatString("float16; clamped: {} above 65504, {} below 2^-24",
-                                    conversion.clamped_large, conversion.clamped_small));
+                                     conversion.clamped_large, conversion.clamped_small));
       }
       if (conversion.sums.noise > 0) {
         change.set_sqnr_db(10 * std::log10(conversion.sums.signal / conversion.sums.noise));

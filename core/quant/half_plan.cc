@@ -99,8 +99,8 @@ void HalfPlan::KeepSizeArithmetic() {
 // Control flow always changes, so that its bodies agree with each other.
 bool HalfPlan::MayChange(const onnx::GraphProto& graph, const onnx::NodeProto& node) const {
   if (IsControlFlow(node)) return true;
-  if (!IsDefaultDomain(node.domain()) || StaysFloat(node) ||
-      size_arithmetic_.contains(&node) || (keep_float_ && keep_float_(node))) {
+  if (!IsDefaultDomain(node.domain()) || StaysFloat(node) || size_arithmetic_.contains(&node) ||
+      (keep_float_ && keep_float_(node))) {
     return false;
   }
   const onnx::OpSchema* schema = SchemaOf(model_, node);

@@ -267,7 +267,8 @@ absl::StatusOr<ErrorSums> QuantizeTensorWith(std::span<const std::byte> values,
   const uint64_t elements = layout.elements();
   if (values.size() != elements * sizeof(float) || codes.size() != elements ||
       parameters.size() != layout.channels) {
-    return Error(ERROR_REASON_INTERNAL_BUG, "tensor, layout, codes and parameters disagree in size");
+    return Error(ERROR_REASON_INTERNAL_BUG,
+                 "tensor, layout, codes and parameters disagree in size");
   }
   const ByteProgress no_progress;
   const Job job{reinterpret_cast<const float*>(values.data()), layout,  rule,       kNoDeadZone,

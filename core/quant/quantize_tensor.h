@@ -54,8 +54,7 @@ absl::StatusOr<QuantizedTensor> QuantizeTensor(std::span<const std::byte> values
 absl::StatusOr<ErrorSums> QuantizeTensorWith(std::span<const std::byte> values,
                                              const ChannelLayout& layout, const AffineRule& rule,
                                              std::span<const AffineParameters> parameters,
-                                             std::span<std::byte> codes,
-                                             const JobContext& context);
+                                             std::span<std::byte> codes, const JobContext& context);
 
 // Scale and zero point of each channel only (`parameters` of the result; sums are empty).
 absl::StatusOr<QuantizedTensor> ChooseTensorParameters(std::span<const std::byte> values,

@@ -98,7 +98,8 @@ std::vector<DataType> ValueTypes::TypesOfInputs(const onnx::GraphProto& graph,
   std::vector<DataType> types;
   if (node.op_type() != "Loop" && node.op_type() != "Scan") return types;
   const bool has_lengths = node.op_type() == "Scan" && OpsetBefore9(model_);
-  for (int i = has_lengths ? 1 : 0; i < node.input_size(); ++i) types.push_back(Find(graph, node.input(i)));
+  for (int i = has_lengths ? 1 : 0; i < node.input_size(); ++i)
+    types.push_back(Find(graph, node.input(i)));
   if (node.op_type() == "Loop" && types.size() >= 2) {
     types[0] = DataType::kInt64;
     types[1] = DataType::kBool;

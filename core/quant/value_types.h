@@ -32,7 +32,8 @@ class ValueTypes {
  private:
   // `given`: types of the graph's inputs where it does not declare them.
   void Walk(onnx::GraphProto& graph, const std::vector<DataType>& given);
-  std::vector<DataType> TypesOfInputs(const onnx::GraphProto& graph, const onnx::NodeProto& node) const;
+  std::vector<DataType> TypesOfInputs(const onnx::GraphProto& graph,
+                                      const onnx::NodeProto& node) const;
   DataType OutputType(const onnx::GraphProto& graph, const onnx::NodeProto& node, int i) const;
 
   const onnx::ModelProto& model_;

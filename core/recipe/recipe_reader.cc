@@ -94,7 +94,8 @@ absl::Status ReadScalar(const YamlNode& node, const FieldDescriptor& field, std:
   const bool repeated = field.is_repeated();
   const std::string& text = node.scalar;
   if (node.kind != YamlNode::Kind::kScalar) {
-    return FieldError(path, node, FormatString("expected a single value, found {}", KindName(node)));
+    return FieldError(path, node,
+                      FormatString("expected a single value, found {}", KindName(node)));
   }
   const auto not_a = [&](std::string_view what) {
     return FieldError(path, node, FormatString("expected {}, found '{}'", what, text));
@@ -163,8 +164,8 @@ absl::Status UnknownField(const Descriptor& type, std::string_view name, std::st
   const bool is_pass = &type == PassStep::descriptor();
   Error error(is_pass ? ERROR_REASON_UNKNOWN_PASS : ERROR_REASON_RECIPE_INVALID,
               FormatString("{}{}: there is no {} of this name", Join(path, name),
-                          node.line > 0 ? FormatString(" (line {})", node.line) : "",
-                          is_pass ? "pass" : "field"));
+                           node.line > 0 ? FormatString(" (line {})", node.line) : "",
+                           is_pass ? "pass" : "field"));
   error.With("field", Join(path, name));
   if (is_pass) error.With("pass", name);
   if (const std::string nearest = NearestName(name, names); !nearest.empty()) {
@@ -221,8 +222,9 @@ absl::Status YamlToMessage(const YamlNode& node, const std::string& path, Messag
       const FieldDescriptor* taken =
           message->GetReflection()->GetOneofFieldDescriptor(*message, choice);
       if (taken != nullptr && taken != field) {
-        return FieldError(Join(path, name), value,
-                          FormatString("'{}' is given too; only one of them may be", taken->name()));
+        return FieldError(
+            Join(path, name), value,
+            FormatString("'{}' is given too; only one of them may be", taken->name()));
       }
     }
     MP_RETURN_IF_ERROR(ReadField(value, *field, Join(path, name), *message));
@@ -233,7 +235,7 @@ absl::Status YamlToMessage(const YamlNode& node, const std::string& path, Messag
 absl::Status ReadYaml(std::string_view text, Message* message) {
   if (text.size() > kMaxRecipeBytes) {
     return Error(ERROR_REASON_RECIPE_INVALID, FormatString("the text has {} bytes; the limit is {}",
-                                                          text.size(), kMaxRecipeBytes))
+                                                           text.size(), kMaxRecipeBytes))
         .With("limit", std::to_string(kMaxRecipeBytes));
   }
   if (!IsUtf8(text)) return Error(ERROR_REASON_RECIPE_INVALID, "the text is not UTF-8");

@@ -121,7 +121,7 @@ class Job {
     if (context_.memory_budget_bytes > 0 && plan.memory_bytes() > context_.memory_budget_bytes) {
       return Error(ERROR_REASON_MEMORY_BUDGET,
                    FormatString("the recipe needs about {} bytes of memory; the job may use {}",
-                               plan.memory_bytes(), context_.memory_budget_bytes))
+                                plan.memory_bytes(), context_.memory_budget_bytes))
           .With("needed", std::to_string(plan.memory_bytes()))
           .With("available", std::to_string(context_.memory_budget_bytes));
     }
@@ -204,7 +204,7 @@ class Job {
       if (mapped->size() != file.size_bytes()) {
         return Error(ERROR_REASON_ARTIFACT_REJECTED,
                      FormatString("{} has {} bytes on disk, not {}", file.name(), mapped->size(),
-                                 file.size_bytes()))
+                                  file.size_bytes()))
             .With("stage", "read back");
       }
       if (files.main.file == nullptr) {
@@ -221,7 +221,7 @@ class Job {
         return stopped;
       return Error(ERROR_REASON_ARTIFACT_REJECTED,
                    FormatString("the artifact cannot be read back: {}",
-                               std::string(artifact.status().message())))
+                                std::string(artifact.status().message())))
           .With("stage", "read back")
           .With("cause", ReasonName(ReasonOf(artifact.status())));
     }

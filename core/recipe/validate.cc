@@ -84,7 +84,7 @@ absl::Status ValidatePasses(const Recipe& recipe) {
       if (found == before.end()) continue;
       return Error(ERROR_REASON_PASS_ORDER,
                    FormatString("passes[{}]: {} must come before {} (passes[{}])", i,
-                               (*pass)->name(), forbidden, found - before.begin()))
+                                (*pass)->name(), forbidden, found - before.begin()))
           .With("field", FormatString("passes[{}]", i))
           .With("rule", FormatString("{} before {}", (*pass)->name(), forbidden))
           .Remedy("swap the two");
@@ -98,7 +98,8 @@ absl::Status ValidateBound(const QualityBound& bound, const std::string& path,
                            const Judging& judging) {
   const MetricRule* rule = FindMetric(bound.metric());
   if (rule == nullptr) {
-    Error error = Invalid(path + ".metric", FormatString("there is no metric '{}'", bound.metric()));
+    Error error =
+        Invalid(path + ".metric", FormatString("there is no metric '{}'", bound.metric()));
     if (const std::string nearest = NearestName(bound.metric(), MetricNames()); !nearest.empty()) {
       error.With("nearest", nearest).Remedy(FormatString("did you mean '{}'?", nearest));
     }
@@ -116,11 +117,12 @@ absl::Status ValidateBound(const QualityBound& bound, const std::string& path,
     return Invalid(path + ".max_relative_drop", "must not be negative");
   if ((bound.has_max_drop() || bound.has_max_relative_drop()) && !rule->allows_drop) {
     return Invalid(path, FormatString("{} compares with the original already, so it cannot drop",
-                                     rule->name))
+                                      rule->name))
         .Remedy("use min or max");
   }
   if (!bound.output().empty() && !rule->per_output) {
-    return Invalid(path + ".output", FormatString("{} is not measured for each output", rule->name));
+    return Invalid(path + ".output",
+                   FormatString("{} is not measured for each output", rule->name));
   }
   if (judging.gate() == Judging::GATE_STRUCTURE && !rule->without_running) {
     return Invalid(path + ".metric",

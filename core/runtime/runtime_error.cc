@@ -29,13 +29,14 @@ std::optional<absl::Status> LocaleError(const std::string& text) {
   static const RE2 no_locale(R"(construct locale with name:([^\s:]+))");
   std::string locale;
   if (!RE2::PartialMatch(text, no_locale, &locale)) return std::nullopt;
-  return Error(
-             ERROR_REASON_OP_UNSUPPORTED,
-             FormatString("the model needs the locale {}, which this machine does not have", locale))
+  return Error(ERROR_REASON_OP_UNSUPPORTED,
+               FormatString("the model needs the locale {}, which this machine does not have",
+                            locale))
       .Op("StringNormalizer")
       .With("locale", locale)
-      .Remedy("install the locale (Debian: the package locales-all), or set the node's attribute "
-              "`locale` to C.UTF-8");
+      .Remedy(
+          "install the locale (Debian: the package locales-all), or set the node's attribute "
+          "`locale` to C.UTF-8");
 }
 
 }  // namespace

@@ -13,7 +13,6 @@ namespace modelpress {
 // external data lies in /proc/self/fd, maps it from there. Only locations made here ever reach the runtime.
 // Tap i gets an Observe operator with tap = i where the value is made (see observe_operator.h); DATA_INVALID if its
 // graph neither makes it nor has it as an input.
-absl::StatusOr<std::string> RuntimeSkeleton(const Model& model,
-                                            const std::vector<ValueKey>& taps);
+absl::StatusOr<std::string> RuntimeSkeleton(const Model& model, const std::vector<ValueKey>& taps);
 
 }  // namespace modelpress

@@ -60,7 +60,8 @@ class Session {
  public:
   // The model must outlive nothing: weights are kept alive by the session. Errors: OP_UNSUPPORTED, OPSET_UNSUPPORTED,
   // MODEL_MALFORMED (the runtime's message inside) if the model does not load.
-  static absl::StatusOr<std::unique_ptr<Session>> Create(const Model& model, const SessionOptions& options);
+  static absl::StatusOr<std::unique_ptr<Session>> Create(const Model& model,
+                                                         const SessionOptions& options);
   ~Session();
 
   // Inputs without an initializer behind them, in order; outputs in order.

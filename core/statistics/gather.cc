@@ -160,7 +160,7 @@ class Gathering {
         result_.unobserved_.push_back(
             {wanted[i]->request.key,
              FormatString("its Gram matrices take {:.0f} MiB, more than the {} MiB for all of them",
-                         bytes / (1 << 20), budget >> 20)});
+                          bytes / (1 << 20), budget >> 20)});
         continue;
       }
       if (used + static_cast<uint64_t>(bytes) > budget) {
@@ -236,7 +236,7 @@ class Gathering {
   absl::Status NotFinite(const ValueKey& key, uint64_t feed) const {
     return Error(ERROR_REASON_DATA_NOT_FINITE,
                  FormatString("value {} is NaN or infinite on sample {} of the {}", Describe(key),
-                             feed, samples_.description()))
+                              feed, samples_.description()))
         .Tensor(key.value)
         .With("sample", std::to_string(feed))
         .Remedy("leave that sample out, or look at what the model does with it");

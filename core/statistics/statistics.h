@@ -63,8 +63,7 @@ class Statistics {
   const ValueStatistics* FindRequest(const StatisticRequest& request) const;
 
   // The first request of each value that was observed, in the order of keys.
-  void ForEach(
-      const std::function<void(const ValueKey&, const ValueStatistics&)>& visit) const;
+  void ForEach(const std::function<void(const ValueKey&, const ValueStatistics&)>& visit) const;
 
   const std::vector<Unobserved>& unobserved() const { return unobserved_; }
   // Feeds, and times that each was run.

@@ -169,9 +169,9 @@ int WorkerMain(int input, int output) {
   auto* const events = new EventWriter(frames);
   auto* const cancellation =
       request.deadline_seconds() > 0
-          ? new Cancellation(std::chrono::steady_clock::now() +
-                             std::chrono::microseconds(
-                                 static_cast<int64_t>(request.deadline_seconds() * 1e6)))
+          ? new Cancellation(
+                std::chrono::steady_clock::now() +
+                std::chrono::microseconds(static_cast<int64_t>(request.deadline_seconds() * 1e6)))
           : new Cancellation();
   WatchParent(input, cancellation);
   if (request.memory_limit_bytes() > 0) WatchMemory(request.memory_limit_bytes(), events);

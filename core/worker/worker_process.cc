@@ -69,8 +69,8 @@ struct WorkerProcess::State {
   std::optional<Clock::time_point> deadline;
 
   std::mutex mutex;
-  int input = -1;        // write end; -1 once closed. Guarded by mutex.
-  bool reaped = false;   // guarded by mutex: a reaped pid must not be signalled
+  int input = -1;       // write end; -1 once closed. Guarded by mutex.
+  bool reaped = false;  // guarded by mutex: a reaped pid must not be signalled
   bool cancelled = false;
   std::optional<Clock::time_point> kill_at;
 
@@ -89,8 +89,7 @@ struct WorkerProcess::State {
     int status = 0;
     siginfo_t info;
     // Wait without reaping first: from waitpid on the number may belong to someone else.
-    while (waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT) != 0 &&
-           errno == EINTR) {
+    while (waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
     }
     std::lock_guard lock(mutex);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {

@@ -19,12 +19,14 @@ absl::Status ReadConfigFile(const std::string& path, ServerConfig* config) {
   std::ifstream file(path, std::ios::binary);
   std::string text(kMaxConfigBytes + 1, '\0');
   if (!file) {
-    return Error(ERROR_REASON_FILE_ACCESS, "cannot read the configuration file " + path).With("path", path);
+    return Error(ERROR_REASON_FILE_ACCESS, "cannot read the configuration file " + path)
+        .With("path", path);
   }
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<size_t>(file.gcount()));
   if (text.size() > kMaxConfigBytes) {
-    return Error(ERROR_REASON_REQUEST_INVALID, "the configuration file " + path + " is larger than 1 MiB");
+    return Error(ERROR_REASON_REQUEST_INVALID,
+                 "the configuration file " + path + " is larger than 1 MiB");
   }
   return Annotate(ReadYaml(text, config), "path", path);
 }
@@ -47,7 +49,8 @@ void Flags::AddTo(CLI::App& app) {
   app.add_option("--listen", listen, "HOST:PORT of gRPC (0.0.0.0:7600)");
   app.add_option("--metrics", metrics, "HOST:PORT of /metrics (0.0.0.0:7601)");
   app.add_option("--scratch", scratch, "folder for uploads and results; wiped at start");
-  app.add_option("--scratch-quota-bytes", scratch_quota, "bytes that jobs may occupy there (80 % of what is free)");
+  app.add_option("--scratch-quota-bytes", scratch_quota,
+                 "bytes that jobs may occupy there (80 % of what is free)");
   app.add_option("--advertise", advertise, "HOST:PORT that clients dial for this very instance");
   app.add_option("--workers", workers, "jobs that run at once (half of the cores)");
   app.add_option("--threads-per-worker", threads, "threads of each job (cores / workers)");
@@ -55,11 +58,13 @@ void Flags::AddTo(CLI::App& app) {
   app.add_option("--memory-budget-bytes", memory_budget, "memory for all jobs (80 % of the limit)");
   app.add_option("--max-blob-bytes", max_blob, "largest file (64 GiB)");
   app.add_option("--max-job-bytes", max_job, "largest job (128 GiB)");
-  app.add_option("--default-deadline-seconds", default_deadline, "running time of a job that does not say (1800)");
+  app.add_option("--default-deadline-seconds", default_deadline,
+                 "running time of a job that does not say (1800)");
   app.add_option("--max-deadline-seconds", max_deadline, "longest running time of a job (14400)");
   app.add_option("--lease-seconds", lease, "how long a job is kept with no stream attached (60)");
   app.add_option("--stall-seconds", stall, "how long a peer may be silent (30)");
-  app.add_option("--drain-delay-seconds", drain_delay, "SIGTERM: time for load balancers to notice (5)");
+  app.add_option("--drain-delay-seconds", drain_delay,
+                 "SIGTERM: time for load balancers to notice (5)");
   app.add_option("--drain-seconds", drain, "SIGTERM: time for jobs to finish (600)");
   app.add_flag("--reflection,!--no-reflection", reflection, "gRPC server reflection (on)");
 }
@@ -87,11 +92,13 @@ void Flags::ApplyTo(ServerConfig* config) const {
 
 }  // namespace
 
-absl::StatusOr<CommandLine> ReadCommandLine(int argc, const char* const* argv, std::string_view version) {
+absl::StatusOr<CommandLine> ReadCommandLine(int argc, const char* const* argv,
+                                            std::string_view version) {
   CommandLine result;
   CLI::App app("modelpressd: compresses and converts models over gRPC");
   app.set_version_flag("--version", std::string(version));
-  app.add_flag("--check-config", result.check_config, "check the configuration, print it in full, and exit");
+  app.add_flag("--check-config", result.check_config,
+               "check the configuration, print it in full, and exit");
   Flags flags;
   flags.AddTo(app);
   try {
@@ -105,7 +112,8 @@ absl::StatusOr<CommandLine> ReadCommandLine(int argc, const char* const* argv, s
     }
     return Error(ERROR_REASON_REQUEST_INVALID, error.what()).Remedy("see modelpressd --help");
   }
-  if (!flags.config_path.empty()) MP_RETURN_IF_ERROR(ReadConfigFile(flags.config_path, &result.config));
+  if (!flags.config_path.empty())
+    MP_RETURN_IF_ERROR(ReadConfigFile(flags.config_path, &result.config));
   flags.ApplyTo(&result.config);
   return result;
 }

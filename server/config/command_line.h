@@ -16,6 +16,7 @@ struct CommandLine {
 };
 
 // REQUEST_INVALID for flags that cannot be read; the errors of ReadYaml with the file's path.
-absl::StatusOr<CommandLine> ReadCommandLine(int argc, const char* const* argv, std::string_view version);
+absl::StatusOr<CommandLine> ReadCommandLine(int argc, const char* const* argv,
+                                            std::string_view version);
 
 }  // namespace modelpress

@@ -35,7 +35,8 @@ double CgroupCores() {
   std::string quota;
   double period = 0;
   double value = 0;
-  if (file >> quota >> period && absl::SimpleAtod(quota, &value) && period > 0) return value / period;
+  if (file >> quota >> period && absl::SimpleAtod(quota, &value) && period > 0)
+    return value / period;
   return std::numeric_limits<double>::infinity();
 }
 
@@ -64,8 +65,8 @@ Machine DescribeMachine(const std::string& scratch) {
   const double quota = std::ceil(CgroupCores());
   machine.cores = AffinityCores();
   if (quota < machine.cores) machine.cores = static_cast<uint32_t>(std::max(quota, 1.0));
-  const uint64_t physical = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
-                            static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const uint64_t physical =
+      static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   machine.memory_bytes = std::min(physical, CgroupMemory());
   machine.scratch_free_bytes = FreeBytes(scratch);
   char name[256] = {};

@@ -33,7 +33,8 @@ absl::StatusOr<HostPort> ParseHostPort(std::string_view text) {
   const size_t colon = text.rfind(':');
   HostPort result;
   uint32_t port = 0;
-  if (colon == std::string_view::npos || !absl::SimpleAtoi(std::string(text.substr(colon + 1)), &port) || port > 65535) {
+  if (colon == std::string_view::npos ||
+      !absl::SimpleAtoi(std::string(text.substr(colon + 1)), &port) || port > 65535) {
     return Error(ERROR_REASON_REQUEST_INVALID, FormatString("\"{}\" is not HOST:PORT", text))
         .Remedy("write for example 0.0.0.0:7600");
   }
@@ -63,7 +64,8 @@ void FillDefaults(const Machine& machine, ServerConfig* config) {
     config->set_threads_per_worker(std::max(1u, machine.cores / config->workers()));
   }
   if (config->max_queued_jobs() == 0) config->set_max_queued_jobs(2 * config->workers());
-  if (config->memory_budget_bytes() == 0) config->set_memory_budget_bytes(machine.memory_bytes / 10 * 8);
+  if (config->memory_budget_bytes() == 0)
+    config->set_memory_budget_bytes(machine.memory_bytes / 10 * 8);
   if (config->max_blob_bytes() == 0) config->set_max_blob_bytes(64ull << 30);
   if (config->max_job_bytes() == 0) config->set_max_job_bytes(128ull << 30);
   if (config->max_deadline_seconds() == 0) config->set_max_deadline_seconds(14400);
@@ -79,19 +81,25 @@ void FillDefaults(const Machine& machine, ServerConfig* config) {
 
 absl::Status ValidateConfig(const ServerConfig& config) {
   if (config.scratch().empty()) {
-    return Invalid("scratch", "is missing").Remedy("name a folder of this server's own: it is wiped at every start");
+    return Invalid("scratch", "is missing")
+        .Remedy("name a folder of this server's own: it is wiped at every start");
   }
-  for (const auto& [field, value] : {std::pair{"listen", config.listen()}, {"metrics", config.metrics()},
+  for (const auto& [field, value] : {std::pair{"listen", config.listen()},
+                                     {"metrics", config.metrics()},
                                      {"advertise", config.advertise()}}) {
-    if (const auto parsed = ParseHostPort(value); !parsed.ok()) return Annotate(parsed.status(), "field", field);
+    if (const auto parsed = ParseHostPort(value); !parsed.ok())
+      return Annotate(parsed.status(), "field", field);
   }
   if (config.advertise().size() > 200 || config.advertise().find('@') != std::string::npos) {
     return Invalid("advertise", "must be a plain HOST:PORT of at most 200 characters");
   }
   if (config.workers() > 1024) return Invalid("workers", "must be at most 1024");
-  if (config.threads_per_worker() > 1024) return Invalid("threads_per_worker", "must be at most 1024");
-  if (config.max_queued_jobs() > 100000) return Invalid("max_queued_jobs", "must be at most 100000");
-  if (config.scratch_quota_bytes() == 0) return Invalid("scratch_quota_bytes", "is 0: the disk is full");
+  if (config.threads_per_worker() > 1024)
+    return Invalid("threads_per_worker", "must be at most 1024");
+  if (config.max_queued_jobs() > 100000)
+    return Invalid("max_queued_jobs", "must be at most 100000");
+  if (config.scratch_quota_bytes() == 0)
+    return Invalid("scratch_quota_bytes", "is 0: the disk is full");
   if (config.max_job_bytes() < config.max_blob_bytes()) {
     return Invalid("max_job_bytes", "is less than max_blob_bytes");
   }
@@ -103,7 +111,8 @@ absl::Status ValidateConfig(const ServerConfig& config) {
         {"drain_delay_seconds", config.drain_delay_seconds(), 0.0},
         {"drain_seconds", config.drain_seconds(), 0.0}}) {
     if (!std::isfinite(value) || value < least || value > kMaxSeconds) {
-      return Invalid(field, FormatString("is {}, must be between {} and {} seconds", value, least, kMaxSeconds));
+      return Invalid(field, FormatString("is {}, must be between {} and {} seconds", value, least,
+                                         kMaxSeconds));
     }
   }
   if (config.default_deadline_seconds() > config.max_deadline_seconds()) {

@@ -12,7 +12,8 @@ namespace modelpress {
 namespace {
 
 Error NoRoom(ErrorReason reason, std::string_view what, uint64_t needed, uint64_t available) {
-  return Error(reason, FormatString("the job needs {} bytes of {}, and {} are left", needed, what, available))
+  return Error(reason, FormatString("the job needs {} bytes of {}, and {} are left", needed, what,
+                                    available))
       .With("needed", std::to_string(needed))
       .With("available", std::to_string(available));
 }
@@ -32,10 +33,12 @@ absl::Status Admission::Accept(uint64_t memory_bytes, uint64_t scratch_bytes) {
   }
   if (places_in_use_ >= limits_.workers + limits_.max_queued_jobs) {
     return Error(ERROR_REASON_QUEUE_FULL,
-                 FormatString("{} jobs run or wait already, which is all this server takes", places_in_use_))
+                 FormatString("{} jobs run or wait already, which is all this server takes",
+                              places_in_use_))
         .Remedy("try again later or at another server");
   }
-  const uint64_t available = limits_.scratch_bytes - std::min(scratch_in_use_, limits_.scratch_bytes);
+  const uint64_t available =
+      limits_.scratch_bytes - std::min(scratch_in_use_, limits_.scratch_bytes);
   if (scratch_bytes > available) {
     return NoRoom(ERROR_REASON_SCRATCH_FULL, "scratch space", scratch_bytes, available)
         .Remedy("try again later or at another server");

@@ -17,9 +17,9 @@ struct FinishedJob {
   // Why it failed; UNSPECIFIED where it did not.
   ErrorReason reason = ERROR_REASON_UNSPECIFIED;
   bool ran = false;
-  absl::Duration queued;   // upload finished to start
+  absl::Duration queued;  // upload finished to start
   absl::Duration running;
-  absl::Duration total;    // accepted to end
+  absl::Duration total;  // accepted to end
   // From the request for cancellation to the end; zero where there was none.
   absl::Duration cancelling;
   uint64_t input_bytes = 0;

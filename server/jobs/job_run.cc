@@ -20,8 +20,8 @@ constexpr int kRowsKept = 100;
 void FitIntoMessage(JobResult* result) {
   if (result->ByteSizeLong() <= kMaxResultBytes) return;
   for (PassReport& pass : *result->mutable_report()->mutable_passes()) {
-    const int dropped = std::max(0, pass.changes_size() - kRowsKept) +
-                        std::max(0, pass.skips_size() - kRowsKept);
+    const int dropped =
+        std::max(0, pass.changes_size() - kRowsKept) + std::max(0, pass.skips_size() - kRowsKept);
     if (dropped == 0) continue;
     if (pass.changes_size() > kRowsKept) {
       pass.mutable_changes()->DeleteSubrange(kRowsKept, pass.changes_size() - kRowsKept);
@@ -29,7 +29,8 @@ void FitIntoMessage(JobResult* result) {
     if (pass.skips_size() > kRowsKept) {
       pass.mutable_skips()->DeleteSubrange(kRowsKept, pass.skips_size() - kRowsKept);
     }
-    pass.add_notes(FormatString("{} more rows are left out: the report is too large to send", dropped));
+    pass.add_notes(
+        FormatString("{} more rows are left out: the report is too large to send", dropped));
   }
   if (result->ByteSizeLong() <= kMaxResultBytes) return;
   // Names of absurd length: only what is counted and measured stays.
@@ -199,9 +200,9 @@ void JobTable::SetTerminal(const JobPtr& job, const absl::Status& status, Outbox
   const bool ran = job->state == Job::STATE_RUNNING;
   const ErrorReason reason = ReasonOf(status);
   job->end = clock_->Now();
-  job->state = status.ok()                                ? Job::STATE_SUCCEEDED
+  job->state = status.ok()                            ? Job::STATE_SUCCEEDED
                : reason == ERROR_REASON_JOB_CANCELLED ? Job::STATE_CANCELLED
-                                                          : Job::STATE_FAILED;
+                                                      : Job::STATE_FAILED;
   if (status.ok()) {
     job->phase = "done";
     job->phase_fraction = job->total_fraction = 1;
@@ -244,8 +245,9 @@ void JobTable::EndAll() {
   const std::map<uint64_t, JobPtr> jobs = jobs_;
   for (const auto& [number, job] : jobs) {
     if (job->terminal()) continue;
-    End(job, Error(ERROR_REASON_DRAINING, "the server shut down before the job was finished")
-                 .Remedy("submit it again"),
+    End(job,
+        Error(ERROR_REASON_DRAINING, "the server shut down before the job was finished")
+            .Remedy("submit it again"),
         outbox);
   }
 }

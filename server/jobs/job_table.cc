@@ -79,7 +79,8 @@ void JobTable::SetAdvertise(const std::string& address) {
 absl::Status JobTable::CheckRoom(const std::vector<Blob>& blobs, const Plan& plan) const {
   std::lock_guard lock(mutex_);
   if (draining_) return Draining();
-  return Admission(admission_).Accept(plan.memory_bytes(), ScratchBytes(DeclaredBytes(blobs), plan));
+  return Admission(admission_)
+      .Accept(plan.memory_bytes(), ScratchBytes(DeclaredBytes(blobs), plan));
 }
 
 absl::StatusOr<JobTable::Started> JobTable::Start(const JobSpec& spec,
@@ -149,7 +150,7 @@ absl::StatusOr<JobPtr> JobTable::Resume(const std::string& job_id, uint64_t afte
   if (after_sequence > job->last_sequence || after_sequence + 1 < oldest) {
     return Error(ERROR_REASON_STALE_SEQUENCE,
                  FormatString("events {} to {} are held, so those after {} cannot be sent", oldest,
-                             job->last_sequence, after_sequence))
+                              job->last_sequence, after_sequence))
         .With("oldest", std::to_string(oldest))
         .With("newest", std::to_string(job->last_sequence))
         .Remedy("resume after an event between oldest - 1 and newest");
@@ -236,7 +237,8 @@ JobPtr JobTable::Find(const std::string& job_id) const {
 }
 
 absl::Status JobTable::UnknownJob(const std::string& job_id) const {
-  return Error(ERROR_REASON_UNKNOWN_JOB, "this server has no such job: it expired, was released, or the server restarted")
+  return Error(ERROR_REASON_UNKNOWN_JOB,
+               "this server has no such job: it expired, was released, or the server restarted")
       .With("job_id", job_id.substr(0, 128))
       .With("instance", options_.advertise)
       .Remedy("submit it again with the same request_id");

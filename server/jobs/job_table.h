@@ -87,7 +87,8 @@ class JobTable {
   void Forget(const JobPtr& job);
 
   // At most `max_count` events after `sequence`, in order. Those no longer held are left out.
-  std::vector<v1::JobEvent> EventsAfter(const JobPtr& job, uint64_t sequence, size_t max_count) const;
+  std::vector<v1::JobEvent> EventsAfter(const JobPtr& job, uint64_t sequence,
+                                        size_t max_count) const;
   v1::Job Snapshot(const JobPtr& job) const;
   // True for a job that is over, too.
   bool upload_finished(const JobPtr& job) const;
@@ -98,7 +99,8 @@ class JobTable {
 
   absl::StatusOr<v1::Job> Get(const std::string& job_id) const;
   // Newest first. REQUEST_INVALID for a page size or token that is none.
-  absl::StatusOr<v1::ListJobsResponse> List(uint32_t page_size, const std::string& page_token) const;
+  absl::StatusOr<v1::ListJobsResponse> List(uint32_t page_size,
+                                            const std::string& page_token) const;
   absl::StatusOr<v1::Job> Cancel(const std::string& job_id);
 
   // --- For worker slots.

@@ -95,8 +95,8 @@ Job JobTable::SnapshotLocked(const JobRecord& record) const {
   if (record.start != absl::InfiniteFuture()) SetTimestamp(record.start, job.mutable_start_time());
   if (record.end != absl::InfiniteFuture()) SetTimestamp(record.end, job.mutable_end_time());
   // While a stream is attached the lease would last its whole length from now.
-  const absl::Time lease = std::min(
-      record.lease_end, clock_->Now() + absl::Seconds(options_.limits.lease_seconds()));
+  const absl::Time lease =
+      std::min(record.lease_end, clock_->Now() + absl::Seconds(options_.limits.lease_seconds()));
   SetTimestamp(lease, job.mutable_lease_expire_time());
   job.set_last_sequence(record.last_sequence);
   if (record.terminal()) *job.mutable_result() = record.result;
@@ -114,7 +114,8 @@ absl::StatusOr<Job> JobTable::Get(const std::string& job_id) const {
 absl::StatusOr<ListJobsResponse> JobTable::List(uint32_t page_size,
                                                 const std::string& page_token) const {
   if (page_size > kMaxPageSize) {
-    return Error(ERROR_REASON_REQUEST_INVALID, FormatString("page_size {} is over {}", page_size, kMaxPageSize))
+    return Error(ERROR_REASON_REQUEST_INVALID,
+                 FormatString("page_size {} is over {}", page_size, kMaxPageSize))
         .With("field", "page_size");
   }
   if (page_size == 0) page_size = kDefaultPageSize;
@@ -151,10 +152,11 @@ void JobTable::Tick() {
     if (job->terminal()) continue;
     const absl::Duration deadline = absl::Seconds(job->spec.deadline_seconds());
     if (job->state == Job::STATE_RUNNING && now - job->start > deadline + kDeadlineGrace) {
-      End(job, Error(ERROR_REASON_JOB_DEADLINE,
-                     FormatString("the job was still running after its {} seconds",
-                                 job->spec.deadline_seconds()))
-                   .Remedy("give it a longer deadline_seconds"),
+      End(job,
+          Error(ERROR_REASON_JOB_DEADLINE,
+                FormatString("the job was still running after its {} seconds",
+                             job->spec.deadline_seconds()))
+              .Remedy("give it a longer deadline_seconds"),
           outbox);
     }
     if (job->terminal()) continue;

@@ -19,11 +19,13 @@ constexpr size_t kMaxRequestIdBytes = 64;
 constexpr size_t kMaxNameBytes = 255;
 
 Error Invalid(std::string_view field, std::string_view message) {
-  return Error(ERROR_REASON_REQUEST_INVALID, FormatString("{}: {}", field, message)).With("field", field);
+  return Error(ERROR_REASON_REQUEST_INVALID, FormatString("{}: {}", field, message))
+      .With("field", field);
 }
 
 bool HasControlCharacter(std::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); });
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); });
 }
 
 bool IsPlainName(std::string_view name) {
@@ -45,20 +47,22 @@ absl::Status CheckRequestId(std::string_view id) {
                        return c == '-' || absl::ascii_isalnum(static_cast<unsigned char>(c));
                      });
   if (valid) return absl::OkStatus();
-  return Invalid("start.request_id", "must be 1 to 64 letters, digits and hyphens").Remedy("use a UUID");
+  return Invalid("start.request_id", "must be 1 to 64 letters, digits and hyphens")
+      .Remedy("use a UUID");
 }
 
 absl::Status CheckSpec(const Limits& limits, JobSpec* spec) {
   if (spec->ByteSizeLong() > limits.max_recipe_bytes()) {
-    return Invalid("start.spec", FormatString("has {} bytes, over the limit of {}", spec->ByteSizeLong(),
-                                             limits.max_recipe_bytes()));
+    return Invalid("start.spec", FormatString("has {} bytes, over the limit of {}",
+                                              spec->ByteSizeLong(), limits.max_recipe_bytes()));
   }
   if (spec->output_name().empty()) spec->set_output_name("model.onnx");
   if (!IsPlainName(spec->output_name())) {
     return Invalid("start.spec.output_name", "must be a plain file name of at most 255 bytes");
   }
   if (!std::isfinite(spec->deadline_seconds()) || spec->deadline_seconds() < 0) {
-    return Invalid("start.spec.deadline_seconds", "must be a number of seconds, or 0 for the default");
+    return Invalid("start.spec.deadline_seconds",
+                   "must be a number of seconds, or 0 for the default");
   }
   if (spec->deadline_seconds() == 0) spec->set_deadline_seconds(limits.default_deadline_seconds());
   spec->set_deadline_seconds(std::min(spec->deadline_seconds(), limits.max_deadline_seconds()));
@@ -66,7 +70,8 @@ absl::Status CheckSpec(const Limits& limits, JobSpec* spec) {
 }
 
 absl::Status TooLarge(std::string_view what, uint64_t size, uint64_t limit) {
-  return Error(ERROR_REASON_BLOB_TOO_LARGE, FormatString("{} has {} bytes, over the limit of {}", what, size, limit))
+  return Error(ERROR_REASON_BLOB_TOO_LARGE,
+               FormatString("{} has {} bytes, over the limit of {}", what, size, limit))
       .With("size", std::to_string(size))
       .With("limit", std::to_string(limit));
 }
@@ -74,8 +79,8 @@ absl::Status TooLarge(std::string_view what, uint64_t size, uint64_t limit) {
 absl::Status CheckBlobs(const Limits& limits, const StartJob& start) {
   if (start.blobs_size() == 0) return Invalid("start.blobs", "is empty: a job needs a model");
   if (start.blobs_size() > static_cast<int>(limits.max_blobs())) {
-    return Invalid("start.blobs", FormatString("has {} entries, over the limit of {}", start.blobs_size(),
-                                              limits.max_blobs()));
+    return Invalid("start.blobs", FormatString("has {} entries, over the limit of {}",
+                                               start.blobs_size(), limits.max_blobs()));
   }
   uint64_t left = limits.max_job_bytes();
   int models = 0;
@@ -85,10 +90,12 @@ absl::Status CheckBlobs(const Limits& limits, const StartJob& start) {
     const Blob& blob = start.blobs(i);
     const std::string field = FormatString("start.blobs[{}]", i);
     if (blob.blob_id() != static_cast<uint32_t>(i + 1)) {
-      return Invalid(field + ".blob_id", FormatString("is {}, must be {}: ids count from 1", blob.blob_id(), i + 1));
+      return Invalid(field + ".blob_id",
+                     FormatString("is {}, must be {}: ids count from 1", blob.blob_id(), i + 1));
     }
     if (!IsRelativeName(blob.name())) {
-      return Invalid(field + ".name", "must be a relative path of at most 255 bytes without \"..\"");
+      return Invalid(field + ".name",
+                     "must be a relative path of at most 255 bytes without \"..\"");
     }
     if (!names.insert(blob.name()).second) return Invalid(field + ".name", "is used twice");
     switch (blob.role()) {
@@ -107,11 +114,13 @@ absl::Status CheckBlobs(const Limits& limits, const StartJob& start) {
       return TooLarge("a blob", blob.size_bytes(), limits.max_blob_bytes());
     }
     if (blob.size_bytes() > left) {
-      return TooLarge("the job", limits.max_job_bytes() - left + blob.size_bytes(), limits.max_job_bytes());
+      return TooLarge("the job", limits.max_job_bytes() - left + blob.size_bytes(),
+                      limits.max_job_bytes());
     }
     left -= blob.size_bytes();
   }
-  if (models != 1) return Invalid("start.blobs", FormatString("has {} models, must have one", models));
+  if (models != 1)
+    return Invalid("start.blobs", FormatString("has {} models, must have one", models));
   if (data > 1) return Invalid("start.blobs", "has more than one blob of data");
   return absl::OkStatus();
 }

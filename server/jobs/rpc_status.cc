@@ -32,7 +32,8 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
   if (status.ok()) return result;
   const ErrorDetail detail = DetailOf(status);
   // A status without a typed reason that is not a bug: "a newer stream took the job over".
-  if (detail.reason() == ERROR_REASON_INTERNAL_BUG && status.code() != absl::StatusCode::kInternal) {
+  if (detail.reason() == ERROR_REASON_INTERNAL_BUG &&
+      status.code() != absl::StatusCode::kInternal) {
     return result;
   }
   google::rpc::ErrorInfo info;

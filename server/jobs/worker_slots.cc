@@ -24,7 +24,8 @@ JobOutcome RunJob(JobTable& table, JobRunner& runner, const JobPtr& job) {
   for (const std::string* folder : {&request.output_folder(), &request.scratch_folder()}) {
     std::filesystem::create_directories(*folder, error);
     if (error) {
-      return FailedOutcome(Error(ERROR_REASON_DISK_FULL, "the server cannot make a folder for the job: " + error.message())
+      return FailedOutcome(Error(ERROR_REASON_DISK_FULL,
+                                 "the server cannot make a folder for the job: " + error.message())
                                .With("errno", std::to_string(error.value())));
     }
   }

@@ -72,7 +72,8 @@ absl::Status Server::Parts::Listen() {
   builder.SetResourceQuota(quota);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 64);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second server on the port is an error
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT,
+                             0);  // a second server on the port is an error
   // Half-open connections are found within 80 s; clients may ping every 20 s (else: GOAWAY too_many_pings).
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
@@ -100,7 +101,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerConfig config, CoreF
   parts->config = std::move(config);
   const ServerConfig& settings = parts->config;
   parts->runner = std::move(runner);
-  MP_ASSIGN_OR_RETURN(parts->scratch, Scratch::Open(settings.scratch(), settings.scratch_quota_bytes(), /*wipe=*/true));
+  MP_ASSIGN_OR_RETURN(parts->scratch, Scratch::Open(settings.scratch(),
+                                                    settings.scratch_quota_bytes(), /*wipe=*/true));
   parts->metrics = std::make_unique<Metrics>(core.capabilities, settings);
   parts->job_log = std::make_unique<JobLog>(parts->metrics.get());
 
@@ -133,8 +135,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerConfig config, CoreF
                       MetricsEndpoint::Start(settings.metrics(), parts->metrics->registry()));
   MP_RETURN_IF_ERROR(parts->Listen());
   if (settings.advertise().ends_with(":0")) {
-    const std::string address =
-        settings.advertise().substr(0, settings.advertise().size() - 1) + std::to_string(parts->port);
+    const std::string address = settings.advertise().substr(0, settings.advertise().size() - 1) +
+                                std::to_string(parts->port);
     parts->table->SetAdvertise(address);
     parts->service->SetInstance(address);
   }
@@ -143,7 +145,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerConfig config, CoreF
     raw->service->streams().Tick(raw->clock.Now());
     raw->metrics->SetGauges(raw->table->Stats());
   });
-  parts->slots = std::make_unique<WorkerSlots>(settings.workers(), parts->table.get(), parts->runner.get());
+  parts->slots =
+      std::make_unique<WorkerSlots>(settings.workers(), parts->table.get(), parts->runner.get());
   const auto bound = [](const std::string& address, int port) {
     return FormatString("{}:{}", address.substr(0, address.rfind(':')), port);
   };

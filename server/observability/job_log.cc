@@ -24,7 +24,9 @@ bool IsServerFault(ErrorReason reason) {
 }  // namespace
 
 void JobLog::OnJobAccepted(const std::string& job_id, uint64_t declared_bytes) {
-  LogLine(LogSeverity::kInfo, "job_accepted").Add("job_id", job_id).Add("declared_bytes", declared_bytes);
+  LogLine(LogSeverity::kInfo, "job_accepted")
+      .Add("job_id", job_id)
+      .Add("declared_bytes", declared_bytes);
   next_->OnJobAccepted(job_id, declared_bytes);
 }
 
@@ -41,7 +43,8 @@ void JobLog::OnJobStarted(const std::string& job_id, absl::Duration queued) {
 }
 
 void JobLog::OnJobFinished(const FinishedJob& job) {
-  LogLine line(IsServerFault(job.reason) ? LogSeverity::kError : LogSeverity::kInfo, "job_finished");
+  LogLine line(IsServerFault(job.reason) ? LogSeverity::kError : LogSeverity::kInfo,
+               "job_finished");
   line.Add("job_id", job.job_id)
       .Add("state", v1::Job::State_Name(job.state))
       .Add("running_seconds", absl::ToDoubleSeconds(job.running))
@@ -55,7 +58,9 @@ void JobLog::OnJobFinished(const FinishedJob& job) {
 }
 
 void JobLog::OnJobAttached(const std::string& job_id, bool upload_unfinished) {
-  LogLine(LogSeverity::kInfo, "job_attached").Add("job_id", job_id).Add("upload_unfinished", upload_unfinished);
+  LogLine(LogSeverity::kInfo, "job_attached")
+      .Add("job_id", job_id)
+      .Add("upload_unfinished", upload_unfinished);
   next_->OnJobAttached(job_id, upload_unfinished);
 }
 

@@ -20,9 +20,11 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(
     auto process = std::make_shared<ProcessMetrics>();
     exposer->RegisterCollectable(metrics);
     exposer->RegisterCollectable(process);
-    return std::unique_ptr<MetricsEndpoint>(new MetricsEndpoint(std::move(exposer), std::move(process)));
+    return std::unique_ptr<MetricsEndpoint>(
+        new MetricsEndpoint(std::move(exposer), std::move(process)));
   } catch (const std::exception& error) {  // the port is taken, the address is none of this machine
-    return Error(ERROR_REASON_REQUEST_INVALID, FormatString("cannot listen on {} for metrics: {}", address, error.what()))
+    return Error(ERROR_REASON_REQUEST_INVALID,
+                 FormatString("cannot listen on {} for metrics: {}", address, error.what()))
         .With("field", "metrics")
         .Remedy("choose an address of this machine and a port that is free");
   }

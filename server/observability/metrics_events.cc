@@ -25,7 +25,8 @@ void Metrics::OnJobAccepted(const std::string&, uint64_t declared_bytes) {
 }
 
 void Metrics::OnJobRejected(ErrorReason reason) {
-  if (const auto found = rejected_.find(reason); found != rejected_.end()) found->second->Increment();
+  if (const auto found = rejected_.find(reason); found != rejected_.end())
+    found->second->Increment();
 }
 
 void Metrics::OnJobStarted(const std::string&, absl::Duration queued) {
@@ -37,7 +38,8 @@ void Metrics::OnJobFinished(const FinishedJob& job) {
     found->second->Increment();
   }
   total_duration_.at(job.state)->Observe(absl::ToDoubleSeconds(job.total));
-  if (job.cancelling > absl::ZeroDuration()) cancel_latency_->Observe(absl::ToDoubleSeconds(job.cancelling));
+  if (job.cancelling > absl::ZeroDuration())
+    cancel_latency_->Observe(absl::ToDoubleSeconds(job.cancelling));
   if (!job.ran) return;
   run_duration_.at(job.state)->Observe(absl::ToDoubleSeconds(job.running));
   const Report& report = job.report;
@@ -50,7 +52,8 @@ void Metrics::OnJobFinished(const FinishedJob& job) {
   }
   if (report.peak_anonymous_bytes() > 0 && job.planned_memory_bytes > 0) {
     memory_estimate_error_->Observe(static_cast<double>(report.peak_anonymous_bytes()) /
-                                        static_cast<double>(job.planned_memory_bytes) - 1);
+                                        static_cast<double>(job.planned_memory_bytes) -
+                                    1);
   }
   for (const PassReport& pass : report.passes()) {
     const auto found = passes_.find(pass.pass());
@@ -74,19 +77,29 @@ void Metrics::OnJobAttached(const std::string&, bool upload_unfinished) {
 void Metrics::OnDuplicateRequest() { duplicates_->Increment(); }
 void Metrics::OnLeaseExpired(const std::string&) { lease_expired_->Increment(); }
 
-void Metrics::OnRpcStarted(RpcMethod method) { rpc_[static_cast<int>(method)].started->Increment(); }
+void Metrics::OnRpcStarted(RpcMethod method) {
+  rpc_[static_cast<int>(method)].started->Increment();
+}
 
 void Metrics::OnRpcFinished(RpcMethod method, absl::StatusCode code, absl::Duration duration) {
   RpcMetrics& rpc = rpc_[static_cast<int>(method)];
   const int index = static_cast<int>(code);
-  rpc.handled[index >= 0 && index < kGrpcCodes ? index : static_cast<int>(absl::StatusCode::kUnknown)]->Increment();
+  rpc.handled[index >= 0 && index < kGrpcCodes ? index
+                                               : static_cast<int>(absl::StatusCode::kUnknown)]
+      ->Increment();
   rpc.duration->Observe(absl::ToDoubleSeconds(duration));
 }
 
-void Metrics::OnMessageReceived(RpcMethod method) { rpc_[static_cast<int>(method)].received->Increment(); }
+void Metrics::OnMessageReceived(RpcMethod method) {
+  rpc_[static_cast<int>(method)].received->Increment();
+}
 void Metrics::OnMessageSent(RpcMethod method) { rpc_[static_cast<int>(method)].sent->Increment(); }
-void Metrics::OnBytesReceived(uint64_t bytes) { bytes_received_->Increment(static_cast<double>(bytes)); }
+void Metrics::OnBytesReceived(uint64_t bytes) {
+  bytes_received_->Increment(static_cast<double>(bytes));
+}
 void Metrics::OnBytesSent(uint64_t bytes) { bytes_sent_->Increment(static_cast<double>(bytes)); }
-void Metrics::OnWriteStalled(absl::Duration duration) { write_stall_->Increment(absl::ToDoubleSeconds(duration)); }
+void Metrics::OnWriteStalled(absl::Duration duration) {
+  write_stall_->Increment(absl::ToDoubleSeconds(duration));
+}
 
 }  // namespace modelpress

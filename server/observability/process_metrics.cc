@@ -55,15 +55,19 @@ prometheus::MetricFamily Family(std::string name, std::string help, prometheus::
 
 }  // namespace
 
-ProcessMetrics::ProcessMetrics() : start_time_seconds_(absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch())) {}
+ProcessMetrics::ProcessMetrics()
+    : start_time_seconds_(absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch())) {}
 
 std::vector<prometheus::MetricFamily> ProcessMetrics::Collect() const {
   using prometheus::MetricType;
-  return {Family("process_cpu_seconds_total", "Processor time of this process.", MetricType::Counter, CpuSeconds()),
-          Family("process_resident_memory_bytes", "Resident memory of this process.", MetricType::Gauge, ResidentBytes()),
-          Family("process_open_fds", "Open file descriptors of this process.", MetricType::Gauge, OpenFiles()),
-          Family("process_start_time_seconds", "Start of this process since the epoch.", MetricType::Gauge,
-                 start_time_seconds_)};
+  return {Family("process_cpu_seconds_total", "Processor time of this process.",
+                 MetricType::Counter, CpuSeconds()),
+          Family("process_resident_memory_bytes", "Resident memory of this process.",
+                 MetricType::Gauge, ResidentBytes()),
+          Family("process_open_fds", "Open file descriptors of this process.", MetricType::Gauge,
+                 OpenFiles()),
+          Family("process_start_time_seconds", "Start of this process since the epoch.",
+                 MetricType::Gauge, start_time_seconds_)};
 }
 
 }  // namespace modelpress

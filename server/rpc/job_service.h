@@ -17,7 +17,9 @@ class JobServiceImpl final : public v1::JobService::CallbackService {
   explicit JobServiceImpl(ServiceEnvironment environment) : environment_(std::move(environment)) {}
 
   // Once, before the first call.
-  void SetInstance(const std::string& address) { environment_.core.capabilities.set_instance(address); }
+  void SetInstance(const std::string& address) {
+    environment_.core.capabilities.set_instance(address);
+  }
   StreamRegistry& streams() { return streams_; }
 
   grpc::ServerBidiReactor<v1::RunJobRequest, v1::RunJobResponse>* RunJob(

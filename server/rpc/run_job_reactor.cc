@@ -14,7 +14,9 @@ namespace {
 constexpr uint64_t kProgressBytes = 8 << 20;
 constexpr absl::Duration kProgressInterval = absl::Seconds(1);
 
-Error Violation(std::string_view message) { return Error(ERROR_REASON_PROTOCOL_VIOLATION, message); }
+Error Violation(std::string_view message) {
+  return Error(ERROR_REASON_PROTOCOL_VIOLATION, message);
+}
 
 uint64_t BytesOf(const StartJob& start, bool data) {
   uint64_t total = 0;
@@ -72,7 +74,8 @@ void RunJobReactor::HandleHalfClose() {
     EndStream(Violation("the stream ended before its first message"));
   } else if (stage_ == Stage::kLingering) {
     EndStream(absl::OkStatus());
-  } else if (stage_ == Stage::kUploading && pending_chunks_ == 0 && !environment_->table->Terminal(job_)) {
+  } else if (stage_ == Stage::kUploading && pending_chunks_ == 0 &&
+             !environment_->table->Terminal(job_)) {
     // Only when the chunks before it are settled: their own errors say more.
     EndStream(Error(ERROR_REASON_UPLOAD_INCOMPLETE, "the stream ended before finish_upload")
                   .Remedy("resume the job and send the rest"));
@@ -84,14 +87,14 @@ void RunJobReactor::HandleMessage() {
   if (stage_ == Stage::kFirstMessage) {
     if (kind == RunJobRequest::kStart) {
       stage_ = Stage::kStarting;
-      environment_->executor([self = self_, start = std::move(*request_.mutable_start())]() mutable {
-        self->Start(std::move(start));
-      });
+      environment_->executor(
+          [self = self_, start = std::move(*request_.mutable_start())]() mutable {
+            self->Start(std::move(start));
+          });
     } else if (kind == RunJobRequest::kResume) {
       stage_ = Stage::kStarting;
-      environment_->executor([self = self_, resume = std::move(*request_.mutable_resume())] {
-        self->Resume(resume);
-      });
+      environment_->executor(
+          [self = self_, resume = std::move(*request_.mutable_resume())] { self->Resume(resume); });
     } else {
       EndStream(Violation("the first message must be start or resume"));
     }
@@ -225,7 +228,7 @@ void RunJobReactor::HandleChunk(Chunk& chunk) {
   if (bytes > environment_->limits.max_chunk_bytes()) {
     EndStream(Error(ERROR_REASON_BLOB_TOO_LARGE,
                     FormatString("a chunk of {} bytes, over the limit of {}", bytes,
-                                environment_->limits.max_chunk_bytes()))
+                                 environment_->limits.max_chunk_bytes()))
                   .With("size", std::to_string(bytes))
                   .With("limit", std::to_string(environment_->limits.max_chunk_bytes())));
     return;
@@ -233,8 +236,9 @@ void RunJobReactor::HandleChunk(Chunk& chunk) {
   pending_bytes_ += bytes;
   ++pending_chunks_;
   environment_->rpc_listener->OnBytesReceived(bytes);
-  job_->upload->Append(generation_, chunk.blob_id(), chunk.offset(), std::move(*chunk.mutable_data()),
-                       chunk.crc32c(), [self = self_, blob_id = chunk.blob_id(), bytes](const auto& committed) {
+  job_->upload->Append(generation_, chunk.blob_id(), chunk.offset(),
+                       std::move(*chunk.mutable_data()), chunk.crc32c(),
+                       [self = self_, blob_id = chunk.blob_id(), bytes](const auto& committed) {
                          self->ChunkWritten(blob_id, bytes, committed);
                        });
   if (pending_bytes_ < kMaxPendingBytes) Read();
@@ -280,19 +284,19 @@ void RunJobReactor::HandleFinishUpload(const FinishUpload& message) {
   }
   stage_ = Stage::kFinishingUpload;
   std::vector<std::string> sha256(message.sha256().begin(), message.sha256().end());
-  job_->upload->Finish(
-      generation_, sha256, [self = self_, job = job_, sha256](const absl::Status& status) {
-        // Also if this stream is gone by now: the job has all it needs.
-        if (status.ok()) self->environment_->table->UploadFinished(job, sha256);
-        std::lock_guard lock(self->mutex_);
-        if (self->stage_ != Stage::kFinishingUpload) return;
-        if (!status.ok() && !self->environment_->table->Terminal(job)) {
-          self->EndStream(status);
-          return;
-        }
-        self->stage_ = Stage::kWatching;
-        self->Pump();
-      });
+  job_->upload->Finish(generation_, sha256,
+                       [self = self_, job = job_, sha256](const absl::Status& status) {
+                         // Also if this stream is gone by now: the job has all it needs.
+                         if (status.ok()) self->environment_->table->UploadFinished(job, sha256);
+                         std::lock_guard lock(self->mutex_);
+                         if (self->stage_ != Stage::kFinishingUpload) return;
+                         if (!status.ok() && !self->environment_->table->Terminal(job)) {
+                           self->EndStream(status);
+                           return;
+                         }
+                         self->stage_ = Stage::kWatching;
+                         self->Pump();
+                       });
   Read();
 }
 
@@ -311,15 +315,16 @@ void RunJobReactor::OnTick(absl::Time now) {
   const absl::Duration stall = absl::Seconds(environment_->limits.stall_seconds());
   if (writing_ && now - write_start_ > stall) {
     // The peer does not read: a status would not reach it either.
-    if (!end_status_.has_value()) end_status_ = Error(ERROR_REASON_PEER_STALLED, "the client does not read");
+    if (!end_status_.has_value())
+      end_status_ = Error(ERROR_REASON_PEER_STALLED, "the client does not read");
     context_->TryCancel();
     return;
   }
   const bool its_turn = reading_ && pending_chunks_ == 0 &&
                         (stage_ == Stage::kFirstMessage || stage_ == Stage::kUploading);
   if (its_turn && now - last_read_ > stall) {
-    EndStream(Error(ERROR_REASON_PEER_STALLED,
-                    FormatString("nothing came for {} seconds", environment_->limits.stall_seconds()))
+    EndStream(Error(ERROR_REASON_PEER_STALLED, FormatString("nothing came for {} seconds",
+                                                            environment_->limits.stall_seconds()))
                   .Remedy("resume the job"));
   } else if (stage_ == Stage::kLingering && now - linger_start_ > kLinger) {
     EndStream(absl::OkStatus());

@@ -75,7 +75,8 @@ class RunJobReactor final : public grpc::ServerBidiReactor<v1::RunJobRequest, v1
   void Start(v1::StartJob message);
   void Resume(const v1::ResumeJob& message);
   void JoinUpload(const JobPtr& job);
-  void Accept(const JobPtr& job, const UploadReceiver::Attachment& attachment, bool upload_finished);
+  void Accept(const JobPtr& job, const UploadReceiver::Attachment& attachment,
+              bool upload_finished);
   void ChunkWritten(uint32_t blob_id, size_t bytes, const absl::StatusOr<uint64_t>& committed);
   void Fail(const absl::Status& status);
 

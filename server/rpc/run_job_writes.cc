@@ -43,7 +43,8 @@ bool RunJobReactor::NextResponse() {
     // Asked before the events are: a job that ends in between has a result that is still to be sent.
     const bool terminal = environment_->table->Terminal(job_);
     if (events_.empty()) {
-      for (JobEvent& event : environment_->table->EventsAfter(job_, sent_sequence_, kEventsAtOnce)) {
+      for (JobEvent& event :
+           environment_->table->EventsAfter(job_, sent_sequence_, kEventsAtOnce)) {
         events_.push_back(std::move(event));
       }
     }
@@ -147,7 +148,8 @@ void RunJobReactor::OnDone() {
   absl::Status status;
   {
     std::lock_guard lock(mutex_);
-    self = std::move(self_);  // gone at the end of this function, or with the last task that holds it
+    self =
+        std::move(self_);  // gone at the end of this function, or with the last task that holds it
     job = std::move(job_);
     status = end_status_.value_or(absl::CancelledError());
     artifact_.reset();

@@ -29,7 +29,7 @@ absl::StatusOr<std::vector<std::shared_ptr<const MappedFile>>> MapArtifact(
     if (map->size() != file.size_bytes()) {
       return Error(ERROR_REASON_INTERNAL_BUG,
                    FormatString("a worker says {} bytes of a result file that has {}",
-                               file.size_bytes(), map->size()));
+                                file.size_bytes(), map->size()));
     }
     mapped.push_back(std::move(map));
   }
@@ -46,7 +46,7 @@ absl::Status ArtifactReader::Seek(const std::vector<uint64_t>& offsets) {
     if (offsets[i] > files_[i]->size()) {
       return Error(ERROR_REASON_OFFSET_MISMATCH,
                    FormatString("offset {} in artifact file {}, which has {} bytes", offsets[i],
-                               i + 1, files_[i]->size()))
+                                i + 1, files_[i]->size()))
           .With("blob", std::to_string(i + 1))
           .With("expected", std::to_string(files_[i]->size()))
           .With("found", std::to_string(offsets[i]));
@@ -64,7 +64,8 @@ std::optional<ArtifactChunk> ArtifactReader::Next() {
   ArtifactChunk chunk;
   chunk.file_index = static_cast<uint32_t>(current_ + 1);
   chunk.offset = offset;
-  chunk.data.assign(reinterpret_cast<const char*>(rest.data()), std::min(chunk_bytes_, rest.size()));
+  chunk.data.assign(reinterpret_cast<const char*>(rest.data()),
+                    std::min(chunk_bytes_, rest.size()));
   chunk.crc32c = static_cast<uint32_t>(absl::ComputeCrc32c(chunk.data));
   offset += chunk.data.size();
   return chunk;

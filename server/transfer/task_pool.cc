@@ -8,7 +8,8 @@ namespace modelpress {
 
 TaskPool::TaskPool(size_t threads) {
   threads_.reserve(std::max<size_t>(threads, 1));
-  for (size_t i = 0; i < std::max<size_t>(threads, 1); ++i) threads_.emplace_back([this] { Work(); });
+  for (size_t i = 0; i < std::max<size_t>(threads, 1); ++i)
+    threads_.emplace_back([this] { Work(); });
 }
 
 TaskPool::~TaskPool() {

@@ -19,7 +19,8 @@ namespace modelpress {
 namespace {
 
 absl::Status DiskError(std::string_view what, int error, uint64_t needed) {
-  return Error(ERROR_REASON_DISK_FULL, FormatString("the server cannot {}: {}", what, strerror(error)))
+  return Error(ERROR_REASON_DISK_FULL,
+               FormatString("the server cannot {}: {}", what, strerror(error)))
       .With("needed", std::to_string(needed))
       .With("errno", std::to_string(error))
       .Remedy("try again later or at another server");
@@ -29,8 +30,9 @@ absl::Status Stale() { return absl::AbortedError("a newer stream took the job ov
 
 }  // namespace
 
-std::shared_ptr<UploadReceiver> UploadReceiver::Begin(std::string folder, std::vector<uint64_t> sizes,
-                                      Executor executor) {
+std::shared_ptr<UploadReceiver> UploadReceiver::Begin(std::string folder,
+                                                      std::vector<uint64_t> sizes,
+                                                      Executor executor) {
   std::shared_ptr<UploadReceiver> upload(
       new UploadReceiver(std::move(folder), std::move(sizes), std::move(executor)));
   upload->write_strand_.Post([upload] { upload->allocated_ = upload->Allocate(); });
@@ -57,7 +59,9 @@ void UploadReceiver::CloseFiles() {
   }
 }
 
-std::string UploadReceiver::path(size_t index) const { return FormatString("{}/{}", folder_, index + 1); }
+std::string UploadReceiver::path(size_t index) const {
+  return FormatString("{}/{}", folder_, index + 1);
+}
 
 absl::Status UploadReceiver::Allocate() {
   std::error_code error;
@@ -92,8 +96,9 @@ void UploadReceiver::Attach(std::function<void(absl::StatusOr<Attachment>)> done
   });
 }
 
-void UploadReceiver::Append(uint64_t generation, uint32_t blob_id, uint64_t offset, std::string data,
-                    uint32_t crc32c, std::function<void(absl::StatusOr<uint64_t>)> done) {
+void UploadReceiver::Append(uint64_t generation, uint32_t blob_id, uint64_t offset,
+                            std::string data, uint32_t crc32c,
+                            std::function<void(absl::StatusOr<uint64_t>)> done) {
   write_strand_.Post([self = shared_from_this(), generation, blob_id, offset,
                       data = std::move(data), crc32c, done = std::move(done)]() mutable {
     const absl::StatusOr<uint64_t> committed =
@@ -121,8 +126,9 @@ void UploadReceiver::Append(uint64_t generation, uint32_t blob_id, uint64_t offs
   });
 }
 
-absl::StatusOr<uint64_t> UploadReceiver::Write(uint64_t generation, uint32_t blob_id, uint64_t offset,
-                                       const std::string& data, uint32_t crc32c) {
+absl::StatusOr<uint64_t> UploadReceiver::Write(uint64_t generation, uint32_t blob_id,
+                                               uint64_t offset, const std::string& data,
+                                               uint32_t crc32c) {
   MP_RETURN_IF_ERROR(allocated_);
   if (generation != generation_) return Stale();
   if (state_ != State::kReceiving) {
@@ -130,14 +136,16 @@ absl::StatusOr<uint64_t> UploadReceiver::Write(uint64_t generation, uint32_t blo
   }
   if (blob_id == 0 || blob_id > blobs_.size()) {
     return Error(ERROR_REASON_REQUEST_INVALID,
-                 FormatString("a chunk names blob {}, but the job declared {}", blob_id, blobs_.size()))
+                 FormatString("a chunk names blob {}, but the job declared {}", blob_id,
+                              blobs_.size()))
         .With("field", "chunk.blob_id");
   }
   BlobFile& blob = blobs_[blob_id - 1];
   if (offset != blob.committed || data.size() > blob.size - blob.committed) {
     return Error(ERROR_REASON_OFFSET_MISMATCH,
-                 FormatString("a chunk of {} bytes at offset {} of blob {}, which has {} of its {} bytes",
-                             data.size(), offset, blob_id, blob.committed, blob.size))
+                 FormatString(
+                     "a chunk of {} bytes at offset {} of blob {}, which has {} of its {} bytes",
+                     data.size(), offset, blob_id, blob.committed, blob.size))
         .With("blob", std::to_string(blob_id))
         .With("expected", std::to_string(blob.committed))
         .With("found", std::to_string(offset))
@@ -145,7 +153,8 @@ absl::StatusOr<uint64_t> UploadReceiver::Write(uint64_t generation, uint32_t blo
   }
   if (static_cast<uint32_t>(absl::ComputeCrc32c(data)) != crc32c) {
     return Error(ERROR_REASON_CHUNK_CORRUPT,
-                 FormatString("the chunk at offset {} of blob {} does not have its CRC-32C", offset, blob_id))
+                 FormatString("the chunk at offset {} of blob {} does not have its CRC-32C", offset,
+                              blob_id))
         .With("blob", std::to_string(blob_id))
         .With("offset", std::to_string(offset))
         .Remedy("resume at the committed offset");
@@ -165,7 +174,7 @@ absl::StatusOr<uint64_t> UploadReceiver::Write(uint64_t generation, uint32_t blo
 }
 
 void UploadReceiver::Finish(uint64_t generation, std::vector<std::string> sha256,
-                    std::function<void(absl::Status)> done) {
+                            std::function<void(absl::Status)> done) {
   write_strand_.Post([self = shared_from_this(), generation, sha256 = std::move(sha256),
                       done = std::move(done)]() mutable {
     if (absl::Status status = self->CheckComplete(generation, sha256); !status.ok()) {
@@ -189,7 +198,8 @@ void UploadReceiver::Finish(uint64_t generation, std::vector<std::string> sha256
   });
 }
 
-absl::Status UploadReceiver::CheckComplete(uint64_t generation, const std::vector<std::string>& sha256) {
+absl::Status UploadReceiver::CheckComplete(uint64_t generation,
+                                           const std::vector<std::string>& sha256) {
   MP_RETURN_IF_ERROR(allocated_);
   if (generation != generation_) return Stale();
   if (state_ != State::kReceiving) {
@@ -197,14 +207,15 @@ absl::Status UploadReceiver::CheckComplete(uint64_t generation, const std::vecto
   }
   if (sha256.size() != blobs_.size()) {
     return Error(ERROR_REASON_REQUEST_INVALID,
-                 FormatString("finish_upload has {} digests for {} blobs", sha256.size(), blobs_.size()))
+                 FormatString("finish_upload has {} digests for {} blobs", sha256.size(),
+                              blobs_.size()))
         .With("field", "finish_upload.sha256");
   }
   for (size_t i = 0; i < blobs_.size(); ++i) {
     if (blobs_[i].committed == blobs_[i].size) continue;
     return Error(ERROR_REASON_UPLOAD_INCOMPLETE,
                  FormatString("finish_upload came after {} of the {} bytes of blob {}",
-                             blobs_[i].committed, blobs_[i].size, i + 1))
+                              blobs_[i].committed, blobs_[i].size, i + 1))
         .With("blob", std::to_string(i + 1))
         .With("expected", std::to_string(blobs_[i].size))
         .With("found", std::to_string(blobs_[i].committed))

@@ -36,7 +36,7 @@ class UploadReceiver : public std::enable_shared_from_this<UploadReceiver> {
 
   // Files are made in `folder` (made if missing), one for each size in bytes. The work begins at once.
   static std::shared_ptr<UploadReceiver> Begin(std::string folder, std::vector<uint64_t> sizes,
-                                       Executor executor);
+                                               Executor executor);
   ~UploadReceiver();
 
   // A new sender takes over; everything that older senders handed in before, Finish too, is settled by then. DISK_FULL if the blocks

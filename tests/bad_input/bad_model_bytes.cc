@@ -87,8 +87,7 @@ std::vector<BadCase> BadModelBytes() {
             WithInitializer(Tensor({uint64_t{1} << 32, uint64_t{1} << 32}, "")), kMalformed),
       Bytes("dims_negative", WithInitializer(Tensor({~uint64_t{0}, 4}, Field(9, good_data))),
             kMalformed),
-      Bytes("dims_huge_without_data", WithInitializer(Tensor({1'000'000'000'000}, "")),
-            kMalformed),
+      Bytes("dims_huge_without_data", WithInitializer(Tensor({1'000'000'000'000}, "")), kMalformed),
       Bytes("unknown_data_type",
             WithInitializer(VarintField(1, 4) + VarintField(2, 99) + Field(8, "w") +
                             Field(9, good_data)),

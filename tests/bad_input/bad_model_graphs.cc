@@ -72,15 +72,16 @@ std::vector<BadCase> BadModelGraphs() {
   constexpr char kQuantize[] =
       "passes: [{quantize_weights: {weights: {min_elements: 1}}}]\njudging: {gate: structure}";
   return {
-      Edited("no_graph", [](auto& m) { m.clear_graph(); }, 
+      Edited("no_graph", [](auto& m) { m.clear_graph(); },
              {ERROR_REASON_MODEL_MALFORMED, ERROR_REASON_FORMAT_UNSUPPORTED}),
-      Edited("no_nodes_no_outputs",
-             [](auto& m) {
-               m.mutable_graph()->clear_node();
-               m.mutable_graph()->clear_output();
-             },
-             kMalformed),
-      Edited("no_opset", [](auto& m) { m.clear_opset_import(); }, 
+      Edited(
+          "no_nodes_no_outputs",
+          [](auto& m) {
+            m.mutable_graph()->clear_node();
+            m.mutable_graph()->clear_output();
+          },
+          kMalformed),
+      Edited("no_opset", [](auto& m) { m.clear_opset_import(); },
              {ERROR_REASON_MODEL_MALFORMED, ERROR_REASON_OPSET_UNSUPPORTED}),
       Edited("opset_zero", [](auto& m) { m.mutable_opset_import(0)->set_version(0); },
              {ERROR_REASON_MODEL_MALFORMED, ERROR_REASON_OPSET_UNSUPPORTED}),
@@ -88,109 +89,133 @@ std::vector<BadCase> BadModelGraphs() {
              {ERROR_REASON_MODEL_MALFORMED, ERROR_REASON_OPSET_UNSUPPORTED}),
       Edited("opset_from_the_future", [](auto& m) { m.mutable_opset_import(0)->set_version(999); },
              {ERROR_REASON_OPSET_UNSUPPORTED}),
-      Edited("opset_twice", [](auto& m) { *m.add_opset_import() = m.opset_import(0);
-               m.mutable_opset_import(1)->set_version(9); },
-             {ERROR_REASON_MODEL_MALFORMED, ERROR_REASON_OPSET_UNSUPPORTED}, kFullGate),
-      Edited("unknown_operator", [](auto& m) { m.mutable_graph()->mutable_node(0)->set_op_type("NoSuchOp"); },
-             {ERROR_REASON_OP_UNSUPPORTED, ERROR_REASON_MODEL_MALFORMED}, kFullGate),
-      Edited("unknown_domain",
-             [](auto& m) { m.mutable_graph()->mutable_node(0)->set_domain("example.unknown"); },
-             {ERROR_REASON_OP_UNSUPPORTED, ERROR_REASON_MODEL_MALFORMED}, kFullGate),
-      Edited("cycle_of_two",
-             [](auto& m) {
-               AddNode(m, "Relu", {"b"}, {"a"});
-               AddNode(m, "Relu", {"a"}, {"b"});
-             },
-             kMalformed),
-      Edited("node_reads_itself", [](auto& m) { AddNode(m, "Relu", {"a"}, {"a"}); }, kMalformed),
-      Edited("value_made_twice", [](auto& m) { AddNode(m, "Relu", {"x"}, {"y"}); }, kMalformed),
-      Edited("node_overwrites_input", [](auto& m) { AddNode(m, "Relu", {"y"}, {"x"}); },
-             kMalformed),
-      Edited("node_overwrites_initializer", [](auto& m) { AddNode(m, "Relu", {"y"}, {"w"}); },
-             kMalformed),
-      Edited("initializer_twice",
-             [](auto& m) { *m.mutable_graph()->add_initializer() = m.graph().initializer(0); },
-             kMalformed),
-      Edited("input_twice",
-             [](auto& m) { *m.mutable_graph()->add_input() = m.graph().input(0); }, kMalformed),
-      Edited("output_that_nobody_makes",
-             [](auto& m) { m.mutable_graph()->mutable_output(0)->set_name("nowhere"); },
-             kMalformed),
-      Edited("node_reads_a_missing_value", [](auto& m) { AddNode(m, "Relu", {"ghost"}, {"z"}); },
-             kMalformed),
-      Edited("initializer_without_name", [](auto& m) { Weight(m)->clear_name(); }, kMalformed),
-      Edited("node_without_operator", [](auto& m) { m.mutable_graph()->mutable_node(0)->clear_op_type(); },
-             kMalformed),
-      Edited("attribute_twice",
-             [](auto& m) {
-               auto* node = AddNode(m, "Flatten", {"x"}, {"z"});
-               for (int i = 0; i < 2; ++i) {
-                 auto* attribute = node->add_attribute();
-                 attribute->set_name("axis");
-                 attribute->set_type(onnx::AttributeProto::INT);
-                 attribute->set_i(1);
-               }
-             },
-             kMalformed, kFullGate),
-      Edited("attribute_of_wrong_type",
-             [](auto& m) {
-               auto* attribute = AddNode(m, "Flatten", {"x"}, {"z"})->add_attribute();
-               attribute->set_name("axis");
-               attribute->set_type(onnx::AttributeProto::STRING);
-               attribute->set_s("1");
-             },
-             kMalformed, kFullGate),
-      Edited("too_many_operator_inputs",
-             [](auto& m) { AddNode(m, "Relu", {"x", "x", "x"}, {"z"}); }, kMalformed, kFullGate),
-      Edited("shapes_that_cannot_be_multiplied",
-             [](auto& m) {
-               auto* w = Weight(m);
-               w->set_dims(0, 2);
-               w->set_dims(1, 8);
-             },
-             {ERROR_REASON_MODEL_MALFORMED, ERROR_REASON_RUNTIME_FAILED}, kFullGate),
-      Edited("sparse_indices_out_of_range",
-             [](auto& m) {
-               auto* sparse = m.mutable_graph()->add_sparse_initializer();
-               sparse->add_dims(4);
-               sparse->mutable_values()->set_name("s");
-               sparse->mutable_values()->set_data_type(onnx::TensorProto::FLOAT);
-               sparse->mutable_values()->add_dims(1);
-               sparse->mutable_values()->add_float_data(1);
-               sparse->mutable_indices()->set_data_type(onnx::TensorProto::INT64);
-               sparse->mutable_indices()->add_dims(1);
-               sparse->mutable_indices()->add_int64_data(1'000'000);
-             },
-             kMalformed, kFullGate),
-      Edited("function_that_calls_itself",
-             [](auto& m) {
-               auto* function = m.add_functions();
-               function->set_name("F");
-               function->set_domain("local");
-               function->add_input("a");
-               function->add_output("b");
-               auto* opset = function->add_opset_import();
-               opset->set_domain("local");
-               opset->set_version(1);
-               auto* node = function->add_node();
-               node->set_op_type("F");
-               node->set_domain("local");
-               node->add_input("a");
-               node->add_output("b");
-               auto* import = m.add_opset_import();
-               import->set_domain("local");
-               import->set_version(1);
-               AddNode(m, "F", {"x"}, {"z"})->set_domain("local");
-             },
-             kMalformed, kFullGate),
-      Edited("nan_weight", [](auto& m) { FillSquare(m, std::numeric_limits<float>::quiet_NaN()); },
-             {ERROR_REASON_WEIGHT_NOT_FINITE, ERROR_REASON_NOTHING_CHANGED}, kQuantize),
-      Edited("infinite_weight",
-             [](auto& m) { FillSquare(m, std::numeric_limits<float>::infinity()); },
-             {ERROR_REASON_WEIGHT_NOT_FINITE, ERROR_REASON_NOTHING_CHANGED}, kQuantize),
-      Edited("nothing_to_compress", [](auto& m) { m.mutable_graph()->mutable_node(0); },
-             {ERROR_REASON_NOTHING_CHANGED},
-             "passes: [{quantize_weights: {}}]\njudging: {gate: structure}"),
+      Edited(
+          "opset_twice",
+          [](auto& m) {
+            *m.add_opset_import() = m.opset_import(0);
+            m.mutable_opset_import(1)->set_version(9);
+          },
+          {ERROR_REASON_MODEL_MALFORMED, ERROR_REASON_OPSET_UNSUPPORTED}, kFullGate),
+      Edited(
+          "unknown_operator",
+          [](auto& m) { m.mutable_graph()->mutable_node(0)->set_op_type("NoSuchOp"); },
+          {ERROR_REASON_OP_UNSUPPORTED, ERROR_REASON_MODEL_MALFORMED}, kFullGate),
+      Edited(
+          "unknown_domain",
+          [](auto& m) { m.mutable_graph()->mutable_node(0)->set_domain("example.unknown"); },
+          {ERROR_REASON_OP_UNSUPPORTED, ERROR_REASON_MODEL_MALFORMED}, kFullGate),
+      Edited(
+          "cycle_of_two",
+          [](auto& m) {
+            AddNode(m, "Relu", {"b"}, {"a"});
+            AddNode(m, "Relu", {"a"}, {"b"});
+          },
+          kMalformed),
+      Edited(
+          "node_reads_itself", [](auto& m) { AddNode(m, "Relu", {"a"}, {"a"}); }, kMalformed),
+      Edited(
+          "value_made_twice", [](auto& m) { AddNode(m, "Relu", {"x"}, {"y"}); }, kMalformed),
+      Edited(
+          "node_overwrites_input", [](auto& m) { AddNode(m, "Relu", {"y"}, {"x"}); }, kMalformed),
+      Edited(
+          "node_overwrites_initializer", [](auto& m) { AddNode(m, "Relu", {"y"}, {"w"}); },
+          kMalformed),
+      Edited(
+          "initializer_twice",
+          [](auto& m) { *m.mutable_graph()->add_initializer() = m.graph().initializer(0); },
+          kMalformed),
+      Edited(
+          "input_twice", [](auto& m) { *m.mutable_graph()->add_input() = m.graph().input(0); },
+          kMalformed),
+      Edited(
+          "output_that_nobody_makes",
+          [](auto& m) { m.mutable_graph()->mutable_output(0)->set_name("nowhere"); }, kMalformed),
+      Edited(
+          "node_reads_a_missing_value", [](auto& m) { AddNode(m, "Relu", {"ghost"}, {"z"}); },
+          kMalformed),
+      Edited(
+          "initializer_without_name", [](auto& m) { Weight(m)->clear_name(); }, kMalformed),
+      Edited(
+          "node_without_operator",
+          [](auto& m) { m.mutable_graph()->mutable_node(0)->clear_op_type(); }, kMalformed),
+      Edited(
+          "attribute_twice",
+          [](auto& m) {
+            auto* node = AddNode(m, "Flatten", {"x"}, {"z"});
+            for (int i = 0; i < 2; ++i) {
+              auto* attribute = node->add_attribute();
+              attribute->set_name("axis");
+              attribute->set_type(onnx::AttributeProto::INT);
+              attribute->set_i(1);
+            }
+          },
+          kMalformed, kFullGate),
+      Edited(
+          "attribute_of_wrong_type",
+          [](auto& m) {
+            auto* attribute = AddNode(m, "Flatten", {"x"}, {"z"})->add_attribute();
+            attribute->set_name("axis");
+            attribute->set_type(onnx::AttributeProto::STRING);
+            attribute->set_s("1");
+          },
+          kMalformed, kFullGate),
+      Edited(
+          "too_many_operator_inputs", [](auto& m) { AddNode(m, "Relu", {"x", "x", "x"}, {"z"}); },
+          kMalformed, kFullGate),
+      Edited(
+          "shapes_that_cannot_be_multiplied",
+          [](auto& m) {
+            auto* w = Weight(m);
+            w->set_dims(0, 2);
+            w->set_dims(1, 8);
+          },
+          {ERROR_REASON_MODEL_MALFORMED, ERROR_REASON_RUNTIME_FAILED}, kFullGate),
+      Edited(
+          "sparse_indices_out_of_range",
+          [](auto& m) {
+            auto* sparse = m.mutable_graph()->add_sparse_initializer();
+            sparse->add_dims(4);
+            sparse->mutable_values()->set_name("s");
+            sparse->mutable_values()->set_data_type(onnx::TensorProto::FLOAT);
+            sparse->mutable_values()->add_dims(1);
+            sparse->mutable_values()->add_float_data(1);
+            sparse->mutable_indices()->set_data_type(onnx::TensorProto::INT64);
+            sparse->mutable_indices()->add_dims(1);
+            sparse->mutable_indices()->add_int64_data(1'000'000);
+          },
+          kMalformed, kFullGate),
+      Edited(
+          "function_that_calls_itself",
+          [](auto& m) {
+            auto* function = m.add_functions();
+            function->set_name("F");
+            function->set_domain("local");
+            function->add_input("a");
+            function->add_output("b");
+            auto* opset = function->add_opset_import();
+            opset->set_domain("local");
+            opset->set_version(1);
+            auto* node = function->add_node();
+            node->set_op_type("F");
+            node->set_domain("local");
+            node->add_input("a");
+            node->add_output("b");
+            auto* import = m.add_opset_import();
+            import->set_domain("local");
+            import->set_version(1);
+            AddNode(m, "F", {"x"}, {"z"})->set_domain("local");
+          },
+          kMalformed, kFullGate),
+      Edited(
+          "nan_weight", [](auto& m) { FillSquare(m, std::numeric_limits<float>::quiet_NaN()); },
+          {ERROR_REASON_WEIGHT_NOT_FINITE, ERROR_REASON_NOTHING_CHANGED}, kQuantize),
+      Edited(
+          "infinite_weight", [](auto& m) { FillSquare(m, std::numeric_limits<float>::infinity()); },
+          {ERROR_REASON_WEIGHT_NOT_FINITE, ERROR_REASON_NOTHING_CHANGED}, kQuantize),
+      Edited(
+          "nothing_to_compress", [](auto& m) { m.mutable_graph()->mutable_node(0); },
+          {ERROR_REASON_NOTHING_CHANGED},
+          "passes: [{quantize_weights: {}}]\njudging: {gate: structure}"),
   };
 }
 

@@ -8,11 +8,10 @@ namespace {
 
 BadCase WithRecipe(std::string name, std::string recipe,
                    std::vector<ErrorReason> reasons = {ERROR_REASON_RECIPE_INVALID}) {
-  return {std::move(name),
-          [recipe] {
-            return JobBytes{.model = SquareModel(64).SerializeAsString(), .recipe = recipe};
-          },
-          std::move(reasons)};
+  return {
+      std::move(name),
+      [recipe] { return JobBytes{.model = SquareModel(64).SerializeAsString(), .recipe = recipe}; },
+      std::move(reasons)};
 }
 
 BadCase WithData(std::string name, std::map<std::string, std::string> files,
@@ -44,8 +43,7 @@ std::vector<BadCase> BadRecipes() {
                  {ERROR_REASON_RECIPE_INVALID, ERROR_REASON_UNKNOWN_PASS}),
       WithRecipe("empty_step", "passes: [{}]",
                  {ERROR_REASON_RECIPE_INVALID, ERROR_REASON_UNKNOWN_PASS}),
-      WithRecipe("two_passes_in_one_step",
-                 "passes: [{quantize_weights: {}, fold_batch_norm: {}}]"),
+      WithRecipe("two_passes_in_one_step", "passes: [{quantize_weights: {}, fold_batch_norm: {}}]"),
       WithRecipe("unknown_enum_value", "passes: [{quantize_weights: {type: int9}}]"),
       WithRecipe("negative_unsigned", "seed: -1"),
       WithRecipe("number_out_of_range", "seed: 99999999999999999999999"),
@@ -67,8 +65,7 @@ std::vector<BadCase> BadRecipes() {
       WithRecipe("nested_10000_deep", deep),
       WithRecipe("alias_bomb", bomb),
       WithRecipe("oversized", std::string(300 * 1024, '#')),
-      WithRecipe("judged_output_missing",
-                 "judging: {output: nowhere, latency: false}"),
+      WithRecipe("judged_output_missing", "judging: {output: nowhere, latency: false}"),
   };
 }
 
@@ -77,8 +74,8 @@ std::vector<BadCase> BadData() {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float infinity = std::numeric_limits<float>::infinity();
   auto header = [](std::string_view shape, std::string_view type = "<f4") {
-    return NpyBytes("{'descr': '" + std::string(type) + "', 'fortran_order': False, 'shape': " +
-                        std::string(shape) + ", }",
+    return NpyBytes("{'descr': '" + std::string(type) +
+                        "', 'fortran_order': False, 'shape': " + std::string(shape) + ", }",
                     std::string(32, '\0'));
   };
   return {

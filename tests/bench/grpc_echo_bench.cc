@@ -29,7 +29,8 @@ struct Sizes {
   uint64_t chunk = 0;
 };
 
-class CountingReactor final : public grpc::ServerBidiReactor<v1::RunJobRequest, v1::RunJobResponse> {
+class CountingReactor final
+    : public grpc::ServerBidiReactor<v1::RunJobRequest, v1::RunJobResponse> {
  public:
   explicit CountingReactor(const Sizes& sizes) : sizes_(sizes) { StartRead(&request_); }
 
@@ -65,7 +66,8 @@ class CountingReactor final : public grpc::ServerBidiReactor<v1::RunJobRequest, 
 class CountingService final : public v1::JobService::CallbackService {
  public:
   explicit CountingService(const Sizes& sizes) : sizes_(sizes) {}
-  grpc::ServerBidiReactor<v1::RunJobRequest, v1::RunJobResponse>* RunJob(grpc::CallbackServerContext*) override {
+  grpc::ServerBidiReactor<v1::RunJobRequest, v1::RunJobResponse>* RunJob(
+      grpc::CallbackServerContext*) override {
     return new CountingReactor(sizes_);
   }
 
@@ -112,7 +114,8 @@ int main(int argc, char** argv) {
     fprintf(stderr, "usage: grpc_echo_bench UPLOAD_BYTES ARTIFACT_BYTES CHUNK_BYTES\n");
     return 2;
   }
-  const Sizes sizes = {strtoull(argv[1], nullptr, 10), strtoull(argv[2], nullptr, 10), strtoull(argv[3], nullptr, 10)};
+  const Sizes sizes = {strtoull(argv[1], nullptr, 10), strtoull(argv[2], nullptr, 10),
+                       strtoull(argv[3], nullptr, 10)};
   if (sizes.upload == 0 || sizes.chunk == 0) {
     fprintf(stderr, "sizes must be positive\n");
     return 2;
@@ -126,7 +129,8 @@ int main(int argc, char** argv) {
   if (read(pipe_ends[0], &port, sizeof(port)) != sizeof(port)) return 1;
   const auto start = std::chrono::steady_clock::now();
   const bool moved = Transfer(sizes, port);
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   kill(server, SIGKILL);
   waitpid(server, nullptr, 0);
   if (!moved) {

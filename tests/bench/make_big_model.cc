@@ -150,7 +150,9 @@ class Builder {
 
   std::string AddTransformer(int64_t block, const std::string& input) {
     const int64_t width = settings_.width;
-    const auto name = [&](std::string_view what) { return modelpress::FormatString("b{}_{}", block, what); };
+    const auto name = [&](std::string_view what) {
+      return modelpress::FormatString("b{}_{}", block, what);
+    };
     const std::string first = Normalize(input, name("norm1"));
     const std::string q = Multiply(first, name("q"), width, width);
     const std::string k = Multiply(first, name("k"), width, width);
@@ -227,8 +229,9 @@ int Write(const Settings& settings) {
 
 int main(int argc, char** argv) {
   if (argc < 3) {
-    std::fprintf(stderr,
-                 "usage: make_big_model OUT.onnx MEBIBYTES [--transformer] [--sidecar] [--width N]\n");
+    std::fprintf(
+        stderr,
+        "usage: make_big_model OUT.onnx MEBIBYTES [--transformer] [--sidecar] [--width N]\n");
     return 2;
   }
   Settings settings{.path = argv[1]};

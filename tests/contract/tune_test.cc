@@ -60,9 +60,11 @@ Outcome RunTune(const std::string& options) {
 }
 
 const char kCandidates[] =
-    "candidates: [{steps: [{quantize_weights: {weights: {min_elements: 1}}}]}, {steps: [{convert_float16: {}}]}]";
+    "candidates: [{steps: [{quantize_weights: {weights: {min_elements: 1}}}]}, {steps: "
+    "[{convert_float16: {}}]}]";
 std::string Options(const std::string& bounds, const std::string& more = "") {
-  return "tune: {bounds: [" + bounds + "], " + kCandidates + (more.empty() ? "" : ", ") + more + "}";
+  return "tune: {bounds: [" + bounds + "], " + kCandidates + (more.empty() ? "" : ", ") + more +
+         "}";
 }
 
 TEST(TuneTest, TakesTheSmallestThatHolds) {
@@ -117,7 +119,8 @@ TEST(TuneTest, GoesOnFromATrailWithoutMeasuringAgain) {
 
 TEST(TuneTest, WhatDoesNotLoadIsARowAndNoEnd) {
   const Outcome outcome = RunTune(
-      "tune: {bounds: [{metric: sqnr_db, min: 20}], candidates: [{steps: [{fold_batch_norm: {}}]}, {steps: "
+      "tune: {bounds: [{metric: sqnr_db, min: 20}], candidates: [{steps: [{fold_batch_norm: {}}]}, "
+      "{steps: "
       "[{quantize_weights: {weights: {min_elements: 1}}}]}]}");
   ASSERT_TRUE(outcome.report.ok()) << outcome.report.status();
   EXPECT_THAT(outcome.report->trail(0).why(), HasSubstr("fold_batch_norm"));
@@ -134,7 +137,8 @@ TEST(TuneTest, BadOptionsNameTheField) {
       {"tune: {bounds: [{metric: accuracy}]}", "tune.bounds[0]"},
       {"tune: {candidates: [{}]}", "tune.candidates[0].steps"},
       {"tune: {candidates: [{steps: [{tune: {}}]}]}", "tune.candidates[0].steps[0]"},
-      {"tune: {candidates: [{steps: [{prune_magnitude: {sparsity_global: 2}}]}]}", "tune.candidates[0].steps[0]"},
+      {"tune: {candidates: [{steps: [{prune_magnitude: {sparsity_global: 2}}]}]}",
+       "tune.candidates[0].steps[0]"},
   };
   for (const auto& c : cases) {
     PassStep step;

@@ -30,11 +30,16 @@ std::string Raw(const std::vector<T>& values) {
 std::string IndependentBytes(const onnx::TensorProto& tensor) {
   if (tensor.has_raw_data()) return tensor.raw_data();
   switch (tensor.data_type()) {
-    case onnx::TensorProto::FLOAT: return Raw(onnx::ParseData<float>(&tensor));
-    case onnx::TensorProto::DOUBLE: return Raw(onnx::ParseData<double>(&tensor));
-    case onnx::TensorProto::INT64: return Raw(onnx::ParseData<int64_t>(&tensor));
-    case onnx::TensorProto::INT32: return Raw(onnx::ParseData<int32_t>(&tensor));
-    default: break;
+    case onnx::TensorProto::FLOAT:
+      return Raw(onnx::ParseData<float>(&tensor));
+    case onnx::TensorProto::DOUBLE:
+      return Raw(onnx::ParseData<double>(&tensor));
+    case onnx::TensorProto::INT64:
+      return Raw(onnx::ParseData<int64_t>(&tensor));
+    case onnx::TensorProto::INT32:
+      return Raw(onnx::ParseData<int32_t>(&tensor));
+    default:
+      break;
   }
   std::string bytes;
   const int width = std::max(BitsPerElement(Type(tensor)) / 8, 1);
@@ -94,9 +99,8 @@ std::string Difference(const TensorMap& expected, const TensorMap& found, double
 // changes last bits. The plain runtime copies embedded weights and never sees that; sidecars of ours are aligned.
 double Tolerance(const Model& model) {
   constexpr uint64_t kVectorBytes = 64;
-  const bool aligned = std::ranges::all_of(model.weights(), [](const WeightRef& weight) {
-    return weight.offset % kVectorBytes == 0;
-  });
+  const bool aligned = std::ranges::all_of(
+      model.weights(), [](const WeightRef& weight) { return weight.offset % kVectorBytes == 0; });
   return aligned ? 0 : 1e-5;
 }
 
@@ -109,7 +113,8 @@ std::string TensorDifference(const onnx::ModelProto& original, const Model& mode
   if (before.size() != after.size()) return "the number of tensors differs";
   for (size_t i = 0; i < before.size(); ++i) {
     if (before[i]->name() != after[i]->name()) return "tensors are out of order";
-    if (Type(*before[i]) != Type(*after[i]) || !std::ranges::equal(Dims(*before[i]), Dims(*after[i]))) {
+    if (Type(*before[i]) != Type(*after[i]) ||
+        !std::ranges::equal(Dims(*before[i]), Dims(*after[i]))) {
       return "type or dims of tensor " + before[i]->name() + " differ";
     }
     if (Type(*before[i]) == DataType::kString) {
@@ -273,7 +278,8 @@ CaseResult CheckCase(const CorpusCase& test, bool externalise) {
     if (!saved.ok()) return {outcome, saved.status().ToString()};
     if (expected.has_value()) {
       const auto outputs = RunPlainFile(job.folder() + "/saved.onnx", test.inputs);
-      if (!outputs.ok()) return {outcome, "the saved file is not run: " + outputs.status().ToString()};
+      if (!outputs.ok())
+        return {outcome, "the saved file is not run: " + outputs.status().ToString()};
       if (std::string difference = Difference(*expected, *outputs); !difference.empty()) {
         return {outcome, Output::Layout_Name(layout) + " run as a plain file: " + difference};
       }

@@ -39,7 +39,8 @@ void UseMemoryForFiles() {
 
 }  // namespace
 
-std::map<std::string, int> WalkCorpus(const char* title, const std::function<CaseResult(const CorpusCase&)>& check) {
+std::map<std::string, int> WalkCorpus(const char* title,
+                                      const std::function<CaseResult(const CorpusCase&)>& check) {
   UseMemoryForFiles();
   std::map<std::string, int> outcomes;
   EXPECT_GE(Folders().size(), 1000u) << "is the package libonnx-testdata installed?";
@@ -49,10 +50,12 @@ std::map<std::string, int> WalkCorpus(const char* title, const std::function<Cas
     ++outcomes[result.outcome];
     if (result.defect.empty()) continue;
     ++defects;
-    ADD_FAILURE() << fs::path(folder).filename() << " (" << result.outcome << "): " << result.defect;
+    ADD_FAILURE() << fs::path(folder).filename() << " (" << result.outcome
+                  << "): " << result.defect;
   }
   std::cout << title << ": " << Folders().size() << " models, " << defects << " defects\n";
-  for (const auto& [outcome, count] : outcomes) std::cout << "  " << count << " " << outcome << "\n";
+  for (const auto& [outcome, count] : outcomes)
+    std::cout << "  " << count << " " << outcome << "\n";
   return outcomes;
 }
 

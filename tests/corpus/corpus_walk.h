@@ -10,6 +10,7 @@
 namespace modelpress::testing {
 
 // Fails the test for every defect, and if the corpus is not there; prints and returns how often each outcome came.
-std::map<std::string, int> WalkCorpus(const char* title, const std::function<CaseResult(const CorpusCase&)>& check);
+std::map<std::string, int> WalkCorpus(const char* title,
+                                      const std::function<CaseResult(const CorpusCase&)>& check);
 
 }  // namespace modelpress::testing

@@ -75,9 +75,8 @@ absl::StatusOr<TensorMap> RunSession(const std::function<Ort::Session()>& make,
     std::vector<const char*> output_pointers;
     for (const std::string& name : names) input_pointers.push_back(name.c_str());
     for (const std::string& name : output_names) output_pointers.push_back(name.c_str());
-    const auto results =
-        session.Run(Ort::RunOptions(), input_pointers.data(), values.data(), values.size(),
-                    output_pointers.data(), output_pointers.size());
+    const auto results = session.Run(Ort::RunOptions(), input_pointers.data(), values.data(),
+                                     values.size(), output_pointers.data(), output_pointers.size());
     TensorMap outputs;
     for (size_t i = 0; i < results.size(); ++i) {
       if (results[i].HasValue() && results[i].IsTensor()) {

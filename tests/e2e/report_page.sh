@@ -4,10 +4,12 @@ source "$(dirname "$0")/lib.sh"
 
 expect_code 0 "a job with a page" modelpress compress "$MODEL" -o "$WORK/out.onnx" --data "$DATA" --pass quantize_weights:weights.min_elements=64 \
   --report "$WORK/report.html"
+expect_code 0 "a job with ranges" modelpress compress "$MODEL" -o "$WORK/static.onnx" --data "$DATA" --pass quantize_static \
+  --report "$WORK/ranges.html"
 # --no-sandbox: there is none to be had as root; the page has no script.
 browse() {
   chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --user-data-dir="$WORK/profile" \
-    --window-size=1000,2400 --hide-scrollbars --virtual-time-budget=2000 "$@" "file://$WORK/report.html"
+    --window-size=1000,2400 --hide-scrollbars --virtual-time-budget=2000 "$@" "file://$WORK/${PAGE:-report.html}"
 }
 check "it opens" timeout 120 bash -c "$(declare -f browse); WORK=$WORK; browse --screenshot=$WORK/page.png \
   --log-net-log=$WORK/net.json >$WORK/browser.log 2>&1"
@@ -42,4 +44,7 @@ browse --dump-dom >"$WORK/dom.html" 2>>"$WORK/browser.log"
 for part in "What modelpress did" "Size by layer" "Error by layer" "Latency"; do
   check "the page has: $part" grep -q "$part" "$WORK/dom.html"
 done
+PAGE=ranges.html browse --dump-dom >"$WORK/dom.html" 2>>"$WORK/browser.log"
+check "the other page has histograms with their ranges" grep -q "chosen ranges" "$WORK/dom.html"
+check "they are drawn" grep -q '<rect class="in"' "$WORK/dom.html"
 finish

@@ -29,8 +29,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::filesystem::create_directories(folder);
   Output options;
   options.set_layout(Output::LAYOUT_INLINE);
-  const auto written =
-      (*format)->Write(*model, options, folder, "model.onnx", environment.context);
+  const auto written = (*format)->Write(*model, options, folder, "model.onnx", environment.context);
   Require(written.ok(), "a model that was read can be written");
   auto again = MappedFile::OpenForReading(folder + "/model.onnx");
   Require(again.ok(), "the written file exists");

@@ -3,6 +3,8 @@
 
 namespace modelpress::testing {
 
-std::string TestDataPath(const std::string& name) { return std::string(MODELPRESS_TEST_DATA) + "/" + name; }
+std::string TestDataPath(const std::string& name) {
+  return std::string(MODELPRESS_TEST_DATA) + "/" + name;
+}
 
 }  // namespace modelpress::testing

@@ -13,7 +13,7 @@ namespace {
 Error Rejected(const onnx::TensorProto& tensor, std::string_view location, std::string_view why) {
   return Error(ERROR_REASON_EXTERNAL_DATA_REJECTED,
                FormatString("external data of tensor \"{}\" at \"{}\": {}", tensor.name(), location,
-                           why))
+                            why))
       .Tensor(tensor.name())
       .With("location", location);
 }
@@ -66,11 +66,13 @@ absl::StatusOr<WeightRef> ResolveExternalData(const onnx::TensorProto& tensor, u
       location = entry.value();
     } else if (entry.key() == "offset") {
       if (!ParseNumber(entry.value(), &offset)) {
-        return Rejected(tensor, location, FormatString("offset \"{}\" is no number", entry.value()));
+        return Rejected(tensor, location,
+                        FormatString("offset \"{}\" is no number", entry.value()));
       }
     } else if (entry.key() == "length") {
       if (!ParseNumber(entry.value(), &length)) {
-        return Rejected(tensor, location, FormatString("length \"{}\" is no number", entry.value()));
+        return Rejected(tensor, location,
+                        FormatString("length \"{}\" is no number", entry.value()));
       }
     }
   }
@@ -79,8 +81,8 @@ absl::StatusOr<WeightRef> ResolveExternalData(const onnx::TensorProto& tensor, u
   if (length != expected) {
     return Error(ERROR_REASON_MODEL_MALFORMED,
                  FormatString("external data of tensor \"{}\" has length {} but its type and dims "
-                             "need {}",
-                             tensor.name(), length, expected))
+                              "need {}",
+                              tensor.name(), length, expected))
         .Tensor(tensor.name());
   }
   for (const InputFile& sidecar : files.sidecars) {
@@ -90,7 +92,7 @@ absl::StatusOr<WeightRef> ResolveExternalData(const onnx::TensorProto& tensor, u
     if (offset > size || length > size - offset) {
       return Rejected(tensor, location,
                       FormatString("bytes {} to {} are asked for but the file has {}", offset,
-                                  offset + length, size))
+                                   offset + length, size))
           .Remedy("the file may be truncated or of another version of the model");
     }
     return WeightRef{sidecar.file, offset, length};

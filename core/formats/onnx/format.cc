@@ -33,8 +33,6 @@ class OnnxFormat final : public Format {
 
 }  // namespace
 
-void RegisterFormat_onnx(FormatRegistry& registry) {
-  registry.Add(std::make_unique<OnnxFormat>());
-}
+void RegisterFormat_onnx(FormatRegistry& registry) { registry.Add(std::make_unique<OnnxFormat>()); }
 
 }  // namespace modelpress

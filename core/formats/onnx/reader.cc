@@ -16,7 +16,8 @@
 namespace modelpress::onnx_format {
 namespace {
 
-absl::StatusOr<Model> Read(const InputFiles& files, const JobContext& context, uint64_t inline_bytes) {
+absl::StatusOr<Model> Read(const InputFiles& files, const JobContext& context,
+                           uint64_t inline_bytes) {
   MP_ASSIGN_OR_RETURN(Skeleton skeleton,
                       ScanModel(files.main.file->bytes(), inline_bytes, context.cancellation));
   Model model;
@@ -71,9 +72,9 @@ bool LooksLikeOnnx(std::span<const std::byte> bytes) {
     }
     if (field.number > 31) return false;
     const uint32_t bit = 1u << field.number;
-    const bool fits = field.type == WireType::kVarint ? (kVarints & bit) != 0
-                                                      : field.type == WireType::kBytes &&
-                                                            (kMessages & bit) != 0;
+    const bool fits = field.type == WireType::kVarint
+                          ? (kVarints & bit) != 0
+                          : field.type == WireType::kBytes && (kMessages & bit) != 0;
     if (!fits) return false;
     if (field.number == 1) {
       if (field.value == 0 || field.value > 1000) return false;

@@ -53,7 +53,7 @@ class Scanner {
         if ((seen >> field.number & 1) != 0) {
           return Error(ERROR_REASON_MODEL_MALFORMED,
                        FormatString("a field that holds one tensor occurs twice, again at byte {}",
-                                   field.begin))
+                                    field.begin))
               .Remedy("export the model again");
         }
         seen |= uint64_t{1} << field.number;

@@ -86,8 +86,8 @@ class Splicer {
     for (WireCursor cursor(skeleton_, entry.payload, entry.end()); !cursor.done();) {
       MP_RETURN_IF_ERROR(cursor.Next(&field));
       if (field.number != 2 || field.length < 2) continue;
-      const std::string_view value(
-          reinterpret_cast<const char*>(skeleton_.data()) + field.payload, field.length);
+      const std::string_view value(reinterpret_cast<const char*>(skeleton_.data()) + field.payload,
+                                   field.length);
       uint64_t index = 0;
       const char* end = value.data() + value.size();
       const auto [rest, error] = std::from_chars(value.data() + 1, end, index);

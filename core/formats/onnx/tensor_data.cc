@@ -18,8 +18,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "ONNX raw data is little-endian");
 
 Error Malformed(const onnx::TensorProto& tensor, std::string_view what) {
-  return Error(ERROR_REASON_MODEL_MALFORMED,
-               FormatString("tensor \"{}\": {}", tensor.name(), what))
+  return Error(ERROR_REASON_MODEL_MALFORMED, FormatString("tensor \"{}\": {}", tensor.name(), what))
       .Tensor(tensor.name())
       .Remedy("the file may be damaged: export the model again");
 }
@@ -34,15 +33,22 @@ struct TypedField {
 TypedField FieldOf(DataType type) {
   switch (type) {
     case DataType::kFloat:
-    case DataType::kComplex64: return {kTensorFloatData, 4};
+    case DataType::kComplex64:
+      return {kTensorFloatData, 4};
     case DataType::kDouble:
-    case DataType::kComplex128: return {kTensorDoubleData, 8};
-    case DataType::kInt64: return {kTensorInt64Data, 8};
-    case DataType::kUint32: return {kTensorUint64Data, 4};
-    case DataType::kUint64: return {kTensorUint64Data, 8};
+    case DataType::kComplex128:
+      return {kTensorDoubleData, 8};
+    case DataType::kInt64:
+      return {kTensorInt64Data, 8};
+    case DataType::kUint32:
+      return {kTensorUint64Data, 4};
+    case DataType::kUint64:
+      return {kTensorUint64Data, 8};
     case DataType::kString:
-    case DataType::kUndefined: return {};
-    default: return {kTensorInt32Data, std::max(BitsPerElement(type) / 8, 1)};
+    case DataType::kUndefined:
+      return {};
+    default:
+      return {kTensorInt32Data, std::max(BitsPerElement(type) / 8, 1)};
   }
 }
 
@@ -130,8 +136,8 @@ absl::Status TensorDataReader::ResolveStrings(const onnx::TensorProto& tensor) c
     return Malformed(tensor, "a string tensor with numeric or external data");
   }
   if (*count != static_cast<uint64_t>(tensor.string_data_size())) {
-    return Malformed(tensor, FormatString("{} strings but dims ask for {}",
-                                         tensor.string_data_size(), *count));
+    return Malformed(
+        tensor, FormatString("{} strings but dims ask for {}", tensor.string_data_size(), *count));
   }
   return absl::OkStatus();
 }
@@ -158,14 +164,14 @@ absl::Status TensorDataReader::ResolveMoved(onnx::TensorProto* tensor, const Mov
       ++typed_pieces;
     } else {
       return Malformed(*tensor, FormatString("data in field {} but type {}", field.number,
-                                            DataTypeName(Type(*tensor))));
+                                             DataTypeName(Type(*tensor))));
     }
   }
   if (raw.number != 0) {
     if (typed_pieces > 0) return Malformed(*tensor, "both raw and typed data");
     if (raw.length != expected) {
       return Malformed(*tensor, FormatString("raw_data has {} bytes but its type and dims need {}",
-                                            raw.length, expected));
+                                             raw.length, expected));
     }
     return Place(tensor, {file, raw.payload, raw.length}, keep_inline);
   }
@@ -177,7 +183,7 @@ absl::Status TensorDataReader::ResolveMoved(onnx::TensorProto* tensor, const Mov
   // An entry takes at least one byte of the file, so the room asked for is bounded by the file.
   if (expected / typed.bytes_per_entry > typed_bytes) {
     return Malformed(*tensor, FormatString("{} bytes of typed data cannot hold {} entries",
-                                          typed_bytes, expected / typed.bytes_per_entry));
+                                           typed_bytes, expected / typed.bytes_per_entry));
   }
   MP_ASSIGN_OR_RETURN(WeightArena::Room room, arena_->Allocate(expected));
   EntryWriter writer(room.bytes, typed.bytes_per_entry);
@@ -207,7 +213,7 @@ absl::Status TensorDataReader::ResolveMoved(onnx::TensorProto* tensor, const Mov
   }
   if (writer.used() != expected) {
     return Malformed(*tensor, FormatString("{} bytes of data but its type and dims need {}",
-                                          writer.used(), expected));
+                                           writer.used(), expected));
   }
   return Place(tensor, std::move(room.weight), keep_inline);
 }
@@ -225,7 +231,7 @@ absl::Status TensorDataReader::ResolveSmall(onnx::TensorProto* tensor) {
   if (typed_fields == 0) {
     if (tensor->raw_data().size() != expected) {
       return Malformed(*tensor, FormatString("{} bytes of data but its type and dims need {}",
-                                            tensor->raw_data().size(), expected));
+                                             tensor->raw_data().size(), expected));
     }
     tensor->clear_external_data();
     return absl::OkStatus();
@@ -233,7 +239,8 @@ absl::Status TensorDataReader::ResolveSmall(onnx::TensorProto* tensor) {
   const TypedField typed = FieldOf(Type(*tensor));
   // Tensors above the inline limit were moved, so a valid one is small; the check keeps absurd dims from allocating.
   if (expected > uint64_t{16} * kInlineBytes) {
-    return Malformed(*tensor, FormatString("far less data than its dims need ({} bytes)", expected));
+    return Malformed(*tensor,
+                     FormatString("far less data than its dims need ({} bytes)", expected));
   }
   std::string out(expected, '\0');
   EntryWriter writer(std::as_writable_bytes(std::span(out)), typed.bytes_per_entry);
@@ -253,11 +260,12 @@ absl::Status TensorDataReader::ResolveSmall(onnx::TensorProto* tensor) {
     case kTensorUint64Data:
       for (const uint64_t value : tensor->uint64_data()) writer.Put(value);
       break;
-    default: break;
+    default:
+      break;
   }
   if (writer.used() != expected) {
     return Malformed(*tensor, FormatString("{} bytes of data but type {} and dims need {}",
-                                          writer.used(), DataTypeName(Type(*tensor)), expected));
+                                           writer.used(), DataTypeName(Type(*tensor)), expected));
   }
   ClearPayload(tensor);
   tensor->set_raw_data(std::move(out));
@@ -278,8 +286,8 @@ absl::Status TensorDataReader::Place(onnx::TensorProto* tensor, WeightRef weight
     if (placed_inline_ > kMaxSkeletonBytes) {
       return Error(ERROR_REASON_MODEL_LIMIT,
                    FormatString("tensors that must stay inside the model (shapes, attributes) take "
-                               "more than {} bytes",
-                               kMaxSkeletonBytes))
+                                "more than {} bytes",
+                                kMaxSkeletonBytes))
           .Tensor(tensor->name())
           .With("limit", std::to_string(kMaxSkeletonBytes));
     }

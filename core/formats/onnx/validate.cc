@@ -45,12 +45,13 @@ absl::Status CheckOpset(const onnx::OperatorSetIdProto& import) {
   const int64_t newest = standard ? kMaxOpset : kMaxMlOpset;
   if (import.version() < 1) {
     return Malformed(FormatString("opset {} of domain \"{}\" does not exist", import.version(),
-                                 import.domain()));
+                                  import.domain()));
   }
   if (import.version() <= newest) return absl::OkStatus();
-  return Error(ERROR_REASON_OPSET_UNSUPPORTED,
-               FormatString("opset {} of domain \"{}\" is newer than {}, the newest that can be run",
-                           import.version(), standard ? "ai.onnx" : import.domain(), newest))
+  return Error(
+             ERROR_REASON_OPSET_UNSUPPORTED,
+             FormatString("opset {} of domain \"{}\" is newer than {}, the newest that can be run",
+                          import.version(), standard ? "ai.onnx" : import.domain(), newest))
       .With("domain", import.domain())
       .With("opset", std::to_string(import.version()))
       .Remedy(FormatString("export the model with opset {} or lower", newest));
@@ -64,8 +65,8 @@ absl::Status CheckImports(const Imports& imports) {
     const std::string domain = IsDefaultDomain(import.domain()) ? "" : import.domain();
     const auto [found, is_new] = versions.try_emplace(domain, import.version());
     if (!is_new && found->second != import.version()) {
-      return Malformed(FormatString("domain \"{}\" is imported with two versions, {} and {}", domain,
-                                   found->second, import.version()));
+      return Malformed(FormatString("domain \"{}\" is imported with two versions, {} and {}",
+                                    domain, found->second, import.version()));
     }
   }
   return absl::OkStatus();
@@ -95,9 +96,10 @@ absl::Status DefineOutputs(const Nodes& nodes, Scope* scope) {
     }
     for (const std::string& output : node.output()) {
       if (output.empty() || scope->names.insert(output).second) continue;
-      return Malformed(FormatString("value \"{}\", made by node \"{}\" ({}), is defined twice in its "
-                                   "graph",
-                                   output, node.name(), node.op_type()))
+      return Malformed(
+                 FormatString("value \"{}\", made by node \"{}\" ({}), is defined twice in its "
+                              "graph",
+                              output, node.name(), node.op_type()))
           .Node(node.name())
           .Tensor(output);
     }
@@ -111,7 +113,7 @@ absl::Status CheckReads(const Nodes& nodes, const Scope& scope) {
     for (const std::string& input : node.input()) {
       if (input.empty() || scope.Sees(input)) continue;
       return Malformed(FormatString("node \"{}\" ({}) reads \"{}\", which nothing defines",
-                                   node.name(), node.op_type(), input))
+                                    node.name(), node.op_type(), input))
           .Node(node.name())
           .Tensor(input);
     }
@@ -237,8 +239,8 @@ absl::Status NormaliseVersions(onnx::ModelProto* model) {
     if (model->ir_version() > kNewestKnownIrVersion || UsesNewerIr(*model)) {
       return Error(ERROR_REASON_OPSET_UNSUPPORTED,
                    FormatString("the model has IR version {}, and what it uses of it is not known "
-                               "to IR {}, the newest that can be run",
-                               model->ir_version(), kMaxIrVersion))
+                                "to IR {}, the newest that can be run",
+                                model->ir_version(), kMaxIrVersion))
           .Remedy(FormatString("export the model with IR version {} or lower", kMaxIrVersion));
     }
     model->set_ir_version(kMaxIrVersion);

@@ -44,13 +44,18 @@ absl::Status WireCursor::Next(WireField* field) {
       MP_RETURN_IF_ERROR(ReadVarint(&field->value));
       field->length = position_ - field->payload;
       return absl::OkStatus();
-    case WireType::kFixed64: field->length = 8; break;
-    case WireType::kFixed32: field->length = 4; break;
+    case WireType::kFixed64:
+      field->length = 8;
+      break;
+    case WireType::kFixed32:
+      field->length = 4;
+      break;
     case WireType::kBytes:
       MP_RETURN_IF_ERROR(ReadVarint(&field->length));
       field->payload = position_;
       break;
-    default: return Fail("a field type that ONNX does not use");
+    default:
+      return Fail("a field type that ONNX does not use");
   }
   if (field->length > end_ - position_) return Fail("a field runs past the end of its message");
   if (field->type != WireType::kBytes) {
@@ -65,52 +70,75 @@ MessageKind ChildKind(MessageKind parent, uint32_t field) {
   switch (parent) {
     case kModel:
       switch (field) {
-        case 7: return kGraph;
+        case 7:
+          return kGraph;
         case 8:
-        case 14: return kOpaque;
-        case 20: return kTrainingInfo;
-        case 25: return kFunction;
-        default: return kNone;
+        case 14:
+          return kOpaque;
+        case 20:
+          return kTrainingInfo;
+        case 25:
+          return kFunction;
+        default:
+          return kNone;
       }
     case kGraph:
       switch (field) {
-        case 1: return kNode;
-        case 5: return kTensor;
+        case 1:
+          return kNode;
+        case 5:
+          return kTensor;
         case 11:
         case 12:
         case 13:
         case 14:
-        case 16: return kOpaque;
-        case 15: return kSparseTensor;
-        default: return kNone;
+        case 16:
+          return kOpaque;
+        case 15:
+          return kSparseTensor;
+        default:
+          return kNone;
       }
     case kFunction:
       switch (field) {
-        case 7: return kNode;
-        case 11: return kAttribute;
+        case 7:
+          return kNode;
+        case 11:
+          return kAttribute;
         case 9:
         case 12:
-        case 14: return kOpaque;
-        default: return kNone;
+        case 14:
+          return kOpaque;
+        default:
+          return kNone;
       }
-    case kNode: return field == 5 ? kAttribute : field == 9 ? kOpaque : kNone;
+    case kNode:
+      return field == 5 ? kAttribute : field == 9 ? kOpaque : kNone;
     case kAttribute:
       switch (field) {
         case 5:
-        case 10: return kTensor;
+        case 10:
+          return kTensor;
         case 6:
-        case 11: return kGraph;
+        case 11:
+          return kGraph;
         case 14:
-        case 15: return kOpaque;
+        case 15:
+          return kOpaque;
         case 22:
-        case 23: return kSparseTensor;
-        default: return kNone;
+        case 23:
+          return kSparseTensor;
+        default:
+          return kNone;
       }
-    case kSparseTensor: return field == 1 || field == 2 ? kTensor : kNone;
-    case kTensor: return field == kTensorExternalData || field == 16 ? kOpaque : kNone;
+    case kSparseTensor:
+      return field == 1 || field == 2 ? kTensor : kNone;
+    case kTensor:
+      return field == kTensorExternalData || field == 16 ? kOpaque : kNone;
     case kOpaque:
     case kTrainingInfo:
-    case kNone: return kNone;
+    case kNone:
+      return kNone;
   }
   return kNone;
 }
@@ -123,8 +151,10 @@ bool MayHoldTensors(MessageKind kind) {
     case MessageKind::kNode:
     case MessageKind::kAttribute:
     case MessageKind::kSparseTensor:
-    case MessageKind::kTensor: return true;
-    default: return false;
+    case MessageKind::kTensor:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -135,8 +165,10 @@ bool IsTensorPayload(uint32_t field) {
     case kTensorInt64Data:
     case kTensorRawData:
     case kTensorDoubleData:
-    case kTensorUint64Data: return true;
-    default: return false;
+    case kTensorUint64Data:
+      return true;
+    default:
+      return false;
   }
 }
 

@@ -52,7 +52,13 @@ class WireCursor {
 // Message types of ONNX, as far as they are walked into.
 enum class MessageKind : uint8_t {
   kNone,  // not a message: copied as it is
-  kModel, kGraph, kFunction, kNode, kAttribute, kTensor, kSparseTensor,
+  kModel,
+  kGraph,
+  kFunction,
+  kNode,
+  kAttribute,
+  kTensor,
+  kSparseTensor,
   // Types, shapes, metadata: no tensors inside; not walked into, only counted.
   kOpaque,
   // Refused: see ScanModel.

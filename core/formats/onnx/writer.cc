@@ -70,10 +70,11 @@ class Writer {
     }
     MP_ASSIGN_OR_RETURN(SplicedModel spliced, Splice(Skeleton(), replacements_));
     if (spliced.size > kMaxInlineFileBytes && layout == Output::LAYOUT_INLINE) {
-      return Error(ERROR_REASON_MODEL_LIMIT,
-                   FormatString("the model takes {} bytes; a single ONNX file cannot have more than "
-                               "{}",
-                               spliced.size, kMaxInlineFileBytes))
+      return Error(
+                 ERROR_REASON_MODEL_LIMIT,
+                 FormatString("the model takes {} bytes; a single ONNX file cannot have more than "
+                              "{}",
+                              spliced.size, kMaxInlineFileBytes))
           .With("limit", std::to_string(kMaxInlineFileBytes))
           .Remedy("write it with a sidecar: output layout LAYOUT_SIDECAR or LAYOUT_AUTO");
     }
@@ -189,8 +190,7 @@ class Writer {
 absl::StatusOr<std::vector<ArtifactFile>> WriteOnnx(const Model& model, const Output& options,
                                                     const std::string& folder,
                                                     const std::string& file_name,
-                                                    const JobContext& context,
-                                                    double* sync_seconds,
+                                                    const JobContext& context, double* sync_seconds,
                                                     uint64_t inline_bytes) {
   try {
     Writer writer(model, folder, file_name, inline_bytes, context);

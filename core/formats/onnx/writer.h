@@ -24,8 +24,7 @@ inline constexpr uint64_t kMaxInlineFileBytes = (uint64_t{1} << 31) - 1;
 absl::StatusOr<std::vector<ArtifactFile>> WriteOnnx(const Model& model, const Output& options,
                                                     const std::string& folder,
                                                     const std::string& file_name,
-                                                    const JobContext& context,
-                                                    double* sync_seconds,
+                                                    const JobContext& context, double* sync_seconds,
                                                     uint64_t inline_bytes = kInlineBytes);
 
 }  // namespace modelpress::onnx_format

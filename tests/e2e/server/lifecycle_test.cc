@@ -124,10 +124,12 @@ TEST_F(LifecycleTest, StopsWithStreamsOpen) {
 
 TEST_F(LifecycleTest, MetricsAreThereFromTheStartAndCount) {
   const std::string fresh = Scrape();
-  for (const char* line : {"modelpress_jobs_started_total 0", "modelpress_jobs_rejected_total{reason=\"QUEUE_FULL\"} 0",
-                           "modelpress_jobs_completed_total{outcome=\"failed\",reason=\"WORKER_CRASHED\"} 0",
-                           "modelpress_jobs{state=\"queued\"} 0", "modelpress_draining 0", "modelpress_workers 1",
-                           "modelpress_pass_applied_total{pass=\"quantize_weights\"} 0", "process_open_fds "}) {
+  for (const char* line :
+       {"modelpress_jobs_started_total 0",
+        "modelpress_jobs_rejected_total{reason=\"QUEUE_FULL\"} 0",
+        "modelpress_jobs_completed_total{outcome=\"failed\",reason=\"WORKER_CRASHED\"} 0",
+        "modelpress_jobs{state=\"queued\"} 0", "modelpress_draining 0", "modelpress_workers 1",
+        "modelpress_pass_applied_total{pass=\"quantize_weights\"} 0", "process_open_fds "}) {
     EXPECT_THAT(fresh, ::testing::HasSubstr(line));
   }
   Stream stream(*stub_);
@@ -141,11 +143,14 @@ TEST_F(LifecycleTest, MetricsAreThereFromTheStartAndCount) {
   EXPECT_TRUE(stream.Finish().ok());
   for (int i = 0; i < 200 && server_->open_streams() > 0; ++i) usleep(5000);
   const std::string text = Scrape();
-  for (const char* line : {"modelpress_jobs_started_total 1", "modelpress_jobs_completed_total{outcome=\"succeeded\",reason=\"\"} 1",
-                           "modelpress_transfer_bytes_total{direction=\"in\"} 5", "modelpress_transfer_bytes_total{direction=\"out\"} 5"}) {
+  for (const char* line : {"modelpress_jobs_started_total 1",
+                           "modelpress_jobs_completed_total{outcome=\"succeeded\",reason=\"\"} 1",
+                           "modelpress_transfer_bytes_total{direction=\"in\"} 5",
+                           "modelpress_transfer_bytes_total{direction=\"out\"} 5"}) {
     EXPECT_THAT(text, ::testing::HasSubstr(line));
   }
-  EXPECT_THAT(text, ::testing::ContainsRegex("grpc_server_handled_total\\{[^}]*grpc_code=\"OK\"[^}]*grpc_method=\"RunJob\"[^}]*\\} 1"));
+  EXPECT_THAT(text, ::testing::ContainsRegex("grpc_server_handled_total\\{[^}]*grpc_code=\"OK\"[^}]"
+                                             "*grpc_method=\"RunJob\"[^}]*\\} 1"));
 
   const std::string file = scratch_->folder() + "/metrics.txt";
   std::ofstream(file) << text;

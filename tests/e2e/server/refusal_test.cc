@@ -26,23 +26,74 @@ TEST_F(RefusalTest, EveryFaultOfAStreamHasItsReason) {
   };
   const Case cases[] = {
       {"nothing", [](Stream&) {}, grpc::FAILED_PRECONDITION, "PROTOCOL_VIOLATION"},
-      {"chunk first", [](Stream& s) { s.SendChunk(1, 0, "x"); }, grpc::FAILED_PRECONDITION, "PROTOCOL_VIOLATION"},
-      {"empty message", [](Stream& s) { s.Send({}); }, grpc::FAILED_PRECONDITION, "PROTOCOL_VIOLATION"},
-      {"bad id", [&](Stream& s) { s.SendStart("a b", {blob}); }, grpc::INVALID_ARGUMENT, "REQUEST_INVALID"},
-      {"bad recipe", [&](Stream& s) { s.SendStart("r", {blob}, kInvalidRecipe); }, grpc::INVALID_ARGUMENT, "RECIPE_INVALID"},
-      {"too large a plan", [&](Stream& s) { s.SendStart("m", {blob}, kHuge); }, grpc::RESOURCE_EXHAUSTED, "MEMORY_BUDGET"},
-      {"unknown job", [](Stream& s) { s.SendResume("no@where", 0); }, grpc::NOT_FOUND, "UNKNOWN_JOB"},
-      {"two starts", [&](Stream& s) { started(s, "c1"); s.SendStart("c1b", {blob}); }, grpc::FAILED_PRECONDITION, "PROTOCOL_VIOLATION"},
-      {"early release", [&](Stream& s) { started(s, "c2"); s.SendRelease(); }, grpc::FAILED_PRECONDITION, "PROTOCOL_VIOLATION"},
-      {"gap", [&](Stream& s) { started(s, "c1"); s.SendChunk(1, 5, "x"); }, grpc::OUT_OF_RANGE, "OFFSET_MISMATCH"},
-      {"too many bytes", [&](Stream& s) { started(s, "c1"); s.SendChunk(1, 0, blob + "x"); }, grpc::OUT_OF_RANGE, "OFFSET_MISMATCH"},
-      {"corrupt", [&](Stream& s) { started(s, "c1"); s.SendChunk(1, 0, "x", true); }, grpc::ABORTED, "CHUNK_CORRUPT"},
-      {"unknown blob", [&](Stream& s) { started(s, "c1"); s.SendChunk(9, 0, "x"); }, grpc::INVALID_ARGUMENT, "REQUEST_INVALID"},
-      {"large chunk", [&](Stream& s) { started(s, "c1"); s.SendChunk(1, 0, std::string((1 << 20) + 1, 'x')); },
+      {"chunk first", [](Stream& s) { s.SendChunk(1, 0, "x"); }, grpc::FAILED_PRECONDITION,
+       "PROTOCOL_VIOLATION"},
+      {"empty message", [](Stream& s) { s.Send({}); }, grpc::FAILED_PRECONDITION,
+       "PROTOCOL_VIOLATION"},
+      {"bad id", [&](Stream& s) { s.SendStart("a b", {blob}); }, grpc::INVALID_ARGUMENT,
+       "REQUEST_INVALID"},
+      {"bad recipe", [&](Stream& s) { s.SendStart("r", {blob}, kInvalidRecipe); },
+       grpc::INVALID_ARGUMENT, "RECIPE_INVALID"},
+      {"too large a plan", [&](Stream& s) { s.SendStart("m", {blob}, kHuge); },
+       grpc::RESOURCE_EXHAUSTED, "MEMORY_BUDGET"},
+      {"unknown job", [](Stream& s) { s.SendResume("no@where", 0); }, grpc::NOT_FOUND,
+       "UNKNOWN_JOB"},
+      {"two starts",
+       [&](Stream& s) {
+         started(s, "c1");
+         s.SendStart("c1b", {blob});
+       },
+       grpc::FAILED_PRECONDITION, "PROTOCOL_VIOLATION"},
+      {"early release",
+       [&](Stream& s) {
+         started(s, "c2");
+         s.SendRelease();
+       },
+       grpc::FAILED_PRECONDITION, "PROTOCOL_VIOLATION"},
+      {"gap",
+       [&](Stream& s) {
+         started(s, "c1");
+         s.SendChunk(1, 5, "x");
+       },
+       grpc::OUT_OF_RANGE, "OFFSET_MISMATCH"},
+      {"too many bytes",
+       [&](Stream& s) {
+         started(s, "c1");
+         s.SendChunk(1, 0, blob + "x");
+       },
+       grpc::OUT_OF_RANGE, "OFFSET_MISMATCH"},
+      {"corrupt",
+       [&](Stream& s) {
+         started(s, "c1");
+         s.SendChunk(1, 0, "x", true);
+       },
+       grpc::ABORTED, "CHUNK_CORRUPT"},
+      {"unknown blob",
+       [&](Stream& s) {
+         started(s, "c1");
+         s.SendChunk(9, 0, "x");
+       },
+       grpc::INVALID_ARGUMENT, "REQUEST_INVALID"},
+      {"large chunk",
+       [&](Stream& s) {
+         started(s, "c1");
+         s.SendChunk(1, 0, std::string((1 << 20) + 1, 'x'));
+       },
        grpc::INVALID_ARGUMENT, "BLOB_TOO_LARGE"},
-      {"finish too early", [&](Stream& s) { started(s, "c1"); s.SendFinish({blob}); }, grpc::FAILED_PRECONDITION, "UPLOAD_INCOMPLETE"},
-      {"half-close too early", [&](Stream& s) { started(s, "c1"); }, grpc::FAILED_PRECONDITION, "UPLOAD_INCOMPLETE"},
-      {"wrong digest", [&](Stream& s) { started(s, "c1"); s.SendBlob(1, blob); s.SendFinish({"other"}); },
+      {"finish too early",
+       [&](Stream& s) {
+         started(s, "c1");
+         s.SendFinish({blob});
+       },
+       grpc::FAILED_PRECONDITION, "UPLOAD_INCOMPLETE"},
+      {"half-close too early", [&](Stream& s) { started(s, "c1"); }, grpc::FAILED_PRECONDITION,
+       "UPLOAD_INCOMPLETE"},
+      {"wrong digest",
+       [&](Stream& s) {
+         started(s, "c1");
+         s.SendBlob(1, blob);
+         s.SendFinish({"other"});
+       },
        grpc::INVALID_ARGUMENT, "DIGEST_MISMATCH"},
   };
   for (const Case& c : cases) {

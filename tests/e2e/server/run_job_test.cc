@@ -16,10 +16,12 @@ constexpr size_t kPiece = 256 << 10;
 class RunJobTest : public ServerTest {
  protected:
   // Starts a job and sends everything; the stream has read `accepted`.
-  std::string Submit(Stream& stream, const std::string& id, const std::vector<std::string>& blobs, uint64_t behaviour) {
+  std::string Submit(Stream& stream, const std::string& id, const std::vector<std::string>& blobs,
+                     uint64_t behaviour) {
     stream.SendStart(id, blobs, behaviour);
     const std::string job_id = stream.ReadAccepted().job().job_id();
-    for (size_t i = 0; i < blobs.size(); ++i) stream.SendBlob(static_cast<uint32_t>(i + 1), blobs[i]);
+    for (size_t i = 0; i < blobs.size(); ++i)
+      stream.SendBlob(static_cast<uint32_t>(i + 1), blobs[i]);
     stream.SendFinish(blobs);
     return job_id;
   }
@@ -34,7 +36,8 @@ TEST_F(RunJobTest, WholeJob) {
   EXPECT_THAT(accepted.committed_bytes(), ::testing::ElementsAre(0, 0));
   EXPECT_FALSE(accepted.upload_finished());
   EXPECT_EQ(accepted.planned_memory_bytes(), 1u << 20);
-  EXPECT_EQ(accepted.job().job_id().substr(accepted.job().job_id().find('@')), "@127.0.0.1:" + std::to_string(server_->port()));
+  EXPECT_EQ(accepted.job().job_id().substr(accepted.job().job_id().find('@')),
+            "@127.0.0.1:" + std::to_string(server_->port()));
   stream.SendBlob(1, model);
   stream.SendBlob(2, sidecar);
   stream.SendFinish({model, sidecar});

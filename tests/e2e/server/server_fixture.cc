@@ -26,7 +26,8 @@ uint32_t Crc(const std::string& bytes) { return static_cast<uint32_t>(absl::Comp
 
 class FakeJob final : public RunningJob {
  public:
-  FakeJob(v1::WorkerRequest request, std::shared_ptr<Gate> gate) : request_(std::move(request)), gate_(std::move(gate)) {}
+  FakeJob(v1::WorkerRequest request, std::shared_ptr<Gate> gate)
+      : request_(std::move(request)), gate_(std::move(gate)) {}
 
   v1::JobOutcome Wait(const std::function<void(const v1::Progress&)>& progress) override {
     v1::JobOutcome outcome;
@@ -36,11 +37,13 @@ class FakeJob final : public RunningJob {
       step.set_phase(phase);
       progress(step);
     }
-    while (!cancelled_ && (behaviour == kUntilCancelled || (behaviour == kUntilGate && !gate_->open))) {
+    while (!cancelled_ &&
+           (behaviour == kUntilCancelled || (behaviour == kUntilGate && !gate_->open))) {
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
     if (cancelled_ || behaviour == kFail) {
-      outcome.mutable_error()->set_reason(cancelled_ ? ERROR_REASON_JOB_CANCELLED : ERROR_REASON_MODEL_MALFORMED);
+      outcome.mutable_error()->set_reason(cancelled_ ? ERROR_REASON_JOB_CANCELLED
+                                                     : ERROR_REASON_MODEL_MALFORMED);
       return outcome;
     }
     const std::string path = request_.output_folder() + "/" + request_.output_name();
@@ -73,7 +76,8 @@ class FakeRunner final : public JobRunner {
 CoreFunctions FakeCore() {
   CoreFunctions core;
   core.validate_recipe = [](const v1::Recipe& recipe) -> absl::Status {
-    if (recipe.seed() == kInvalidRecipe) return Error(ERROR_REASON_RECIPE_INVALID, "bad").With("field", "seed");
+    if (recipe.seed() == kInvalidRecipe)
+      return Error(ERROR_REASON_RECIPE_INVALID, "bad").With("field", "seed");
     return absl::OkStatus();
   };
   core.make_plan = [](uint64_t model_bytes, uint64_t, const v1::Recipe& recipe) {
@@ -95,8 +99,8 @@ google::rpc::Status Details(const grpc::Status& status) {
 
 }  // namespace
 
-void Stream::SendStart(const std::string& request_id, const std::vector<std::string>& blobs, uint64_t behaviour,
-                       bool validate_only) {
+void Stream::SendStart(const std::string& request_id, const std::vector<std::string>& blobs,
+                       uint64_t behaviour, bool validate_only) {
   v1::RunJobRequest request;
   v1::StartJob& start = *request.mutable_start();
   start.set_request_id(request_id);
@@ -112,7 +116,8 @@ void Stream::SendStart(const std::string& request_id, const std::vector<std::str
   Send(request);
 }
 
-void Stream::SendResume(const std::string& job_id, uint64_t after_sequence, std::vector<uint64_t> offsets) {
+void Stream::SendResume(const std::string& job_id, uint64_t after_sequence,
+                        std::vector<uint64_t> offsets) {
   v1::RunJobRequest request;
   request.mutable_resume()->set_job_id(job_id);
   request.mutable_resume()->set_after_sequence(after_sequence);
@@ -278,11 +283,12 @@ void ServerTest::TearDown() {
   }
   const auto left = [this] {
     const JobTableStats stats = server_->Stats();
-    return server_->open_streams() + stats.uploading + stats.queued + stats.running + stats.finished +
-           stats.memory_in_use + stats.scratch_in_use +
+    return server_->open_streams() + stats.uploading + stats.queued + stats.running +
+           stats.finished + stats.memory_in_use + stats.scratch_in_use +
            !std::filesystem::is_empty(scratch_->folder() + "/server");
   };
-  for (int i = 0; i < 500 && left() > 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  for (int i = 0; i < 500 && left() > 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   EXPECT_EQ(left(), 0u);
 }
 
@@ -311,10 +317,12 @@ std::string ServerTest::Scrape() {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   EXPECT_EQ(connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
   const std::string request = "GET /metrics HTTP/1.0\r\n\r\n";
-  EXPECT_EQ(write(connection, request.data(), request.size()), static_cast<ssize_t>(request.size()));
+  EXPECT_EQ(write(connection, request.data(), request.size()),
+            static_cast<ssize_t>(request.size()));
   std::string text;
   char buffer[4096];
-  for (ssize_t count; (count = read(connection, buffer, sizeof(buffer))) > 0;) text.append(buffer, static_cast<size_t>(count));
+  for (ssize_t count; (count = read(connection, buffer, sizeof(buffer))) > 0;)
+    text.append(buffer, static_cast<size_t>(count));
   close(connection);
   const size_t body = text.find("\r\n\r\n");
   return body == std::string::npos ? "" : text.substr(body + 4);

@@ -17,7 +17,14 @@
 namespace modelpress::testing {
 
 // What a job does, told by its recipe's seed. Each copies the model to the artifact if it comes to its end.
-enum Behaviour : uint64_t { kCopy = 0, kUntilGate = 1, kUntilCancelled = 2, kFail = 3, kInvalidRecipe = 4, kHuge = 5 };
+enum Behaviour : uint64_t {
+  kCopy = 0,
+  kUntilGate = 1,
+  kUntilCancelled = 2,
+  kFail = 3,
+  kInvalidRecipe = 4,
+  kHuge = 5
+};
 
 // Opens the way for kUntilGate jobs.
 struct Gate {
@@ -29,11 +36,13 @@ class Stream {
   explicit Stream(v1::JobService::Stub& stub) : stream_(stub.RunJob(&context_)) {}
 
   bool Send(const v1::RunJobRequest& request) { return stream_->Write(request); }
-  void SendStart(const std::string& request_id, const std::vector<std::string>& blobs, uint64_t behaviour = kCopy,
-                 bool validate_only = false);
-  void SendResume(const std::string& job_id, uint64_t after_sequence, std::vector<uint64_t> offsets = {});
+  void SendStart(const std::string& request_id, const std::vector<std::string>& blobs,
+                 uint64_t behaviour = kCopy, bool validate_only = false);
+  void SendResume(const std::string& job_id, uint64_t after_sequence,
+                  std::vector<uint64_t> offsets = {});
   // In chunks of 256 KiB from `from` up to `to` (default: the end).
-  void SendBlob(uint32_t blob_id, const std::string& bytes, size_t from = 0, size_t to = std::string::npos);
+  void SendBlob(uint32_t blob_id, const std::string& bytes, size_t from = 0,
+                size_t to = std::string::npos);
   void SendChunk(uint32_t blob_id, uint64_t offset, const std::string& data, bool corrupt = false);
   void SendFinish(const std::vector<std::string>& blobs);
   void SendRelease();

@@ -18,10 +18,12 @@ TEST_P(ThreadPoolTest, RunsEveryIndexOnce) {
   ThreadPool pool(GetParam());
   for (size_t count : {0, 1, 2, 7, 1000}) {
     std::vector<std::atomic<int>> runs(count);
-    ASSERT_TRUE(pool.ParallelFor(count, [&](size_t i) {
-                      ++runs[i];
-                      return absl::OkStatus();
-                    }).ok());
+    ASSERT_TRUE(pool.ParallelFor(count,
+                                 [&](size_t i) {
+                                   ++runs[i];
+                                   return absl::OkStatus();
+                                 })
+                    .ok());
     for (const auto& run : runs) EXPECT_EQ(run, 1);
   }
 }
@@ -41,18 +43,20 @@ TEST_P(ThreadPoolTest, ReturnsAFailureAndStopsEarly) {
 TEST_P(ThreadPoolTest, InnerLoopsNeverUseMoreThreadsThanThePool) {
   ThreadPool pool(GetParam());
   std::atomic<size_t> active = 0, most = 0, total = 0;
-  ASSERT_TRUE(pool.ParallelFor(8, [&](size_t) {
-                    return pool.ParallelFor(8, [&](size_t) {
-                      const size_t now = ++active;
-                      size_t seen = most;
-                      while (now > seen && !most.compare_exchange_weak(seen, now)) {
-                      }
-                      std::this_thread::yield();
-                      --active;
-                      ++total;
-                      return absl::OkStatus();
-                    });
-                  }).ok());
+  ASSERT_TRUE(pool.ParallelFor(8,
+                               [&](size_t) {
+                                 return pool.ParallelFor(8, [&](size_t) {
+                                   const size_t now = ++active;
+                                   size_t seen = most;
+                                   while (now > seen && !most.compare_exchange_weak(seen, now)) {
+                                   }
+                                   std::this_thread::yield();
+                                   --active;
+                                   ++total;
+                                   return absl::OkStatus();
+                                 });
+                               })
+                  .ok());
   EXPECT_EQ(total, 64u);
   EXPECT_LE(most, GetParam());
 }
@@ -64,10 +68,12 @@ TEST_P(ThreadPoolTest, SeveralCallersShareOnePool) {
   for (int c = 0; c < 4; ++c) {
     callers.emplace_back([&] {
       for (int round = 0; round < 50; ++round) {
-        EXPECT_TRUE(pool.ParallelFor(20, [&](size_t) {
-                          ++sum;
-                          return absl::OkStatus();
-                        }).ok());
+        EXPECT_TRUE(pool.ParallelFor(20,
+                                     [&](size_t) {
+                                       ++sum;
+                                       return absl::OkStatus();
+                                     })
+                        .ok());
       }
     });
   }

@@ -15,7 +15,8 @@ namespace {
 
 constexpr size_t kDownChunkBytes = 1000;
 
-google::rpc::Status Rich(ErrorReason reason, const std::map<std::string, std::string>& metadata, int retry_ms) {
+google::rpc::Status Rich(ErrorReason reason, const std::map<std::string, std::string>& metadata,
+                         int retry_ms) {
   google::rpc::Status status;
   status.set_code(static_cast<int>(CodeOf(reason)));
   status.set_message("refused");
@@ -32,7 +33,8 @@ google::rpc::Status Rich(ErrorReason reason, const std::map<std::string, std::st
   return status;
 }
 
-grpc::Status Refusal(ErrorReason reason, const std::map<std::string, std::string>& metadata = {}, int retry_ms = -1) {
+grpc::Status Refusal(ErrorReason reason, const std::map<std::string, std::string>& metadata = {},
+                     int retry_ms = -1) {
   const google::rpc::Status rich = Rich(reason, metadata, retry_ms);
   return {static_cast<grpc::StatusCode>(rich.code()), rich.message(), rich.SerializeAsString()};
 }
@@ -69,7 +71,8 @@ grpc::Status FakeServer::RunJob(grpc::ServerContext* context, Stream* stream) {
     }
     if (fault.kind == Fault::kForget) alive_ = false;
     if (fault.kind == Fault::kRefuse) return Refusal(fault.reason, {}, fault.retry_after_ms);
-    if (fault.kind == Fault::kNotMine) return Refusal(ERROR_REASON_UNKNOWN_JOB, {{"instance", "10.9.9.9:1"}});
+    if (fault.kind == Fault::kNotMine)
+      return Refusal(ERROR_REASON_UNKNOWN_JOB, {{"instance", "10.9.9.9:1"}});
     if (first.has_resume() && (!alive_ || first.resume().job_id() != JobId())) {
       return Refusal(ERROR_REASON_UNKNOWN_JOB, {{"instance", advertised_}});
     }
@@ -81,7 +84,8 @@ grpc::Status FakeServer::RunJob(grpc::ServerContext* context, Stream* stream) {
     }
     accepted.mutable_accepted()->mutable_job()->set_job_id(JobId());
     accepted.mutable_accepted()->set_upload_finished(upload_finished_);
-    for (const std::string& blob : blobs_) accepted.mutable_accepted()->add_committed_bytes(blob.size());
+    for (const std::string& blob : blobs_)
+      accepted.mutable_accepted()->add_committed_bytes(blob.size());
   }
   stream->Write(accepted);
   if (fault.kind == Fault::kStall) {
@@ -89,8 +93,9 @@ grpc::Status FakeServer::RunJob(grpc::ServerContext* context, Stream* stream) {
     return grpc::Status::CANCELLED;
   }
   if (grpc::Status status = Receive(stream, fault); !status.ok()) return status;
-  return Deliver(stream, fault, first.resume().after_sequence(),
-                 {first.resume().artifact_offsets().begin(), first.resume().artifact_offsets().end()});
+  return Deliver(
+      stream, fault, first.resume().after_sequence(),
+      {first.resume().artifact_offsets().begin(), first.resume().artifact_offsets().end()});
 }
 
 grpc::Status FakeServer::Receive(Stream* stream, const Fault& fault) {
@@ -116,7 +121,8 @@ grpc::Status FakeServer::Receive(Stream* stream, const Fault& fault) {
       if (fault.kind == Fault::kCutUpload && came >= fault.bytes) return Broken();
     } else if (request.has_finish_upload()) {
       for (size_t i = 0; i < blobs_.size(); ++i) {
-        if (request.finish_upload().sha256(i) != Digest(blobs_[i])) return Refusal(ERROR_REASON_DIGEST_MISMATCH);
+        if (request.finish_upload().sha256(i) != Digest(blobs_[i]))
+          return Refusal(ERROR_REASON_DIGEST_MISMATCH);
       }
       upload_finished_ = true;
     }
@@ -177,7 +183,8 @@ grpc::Status FakeServer::Deliver(Stream* stream, const Fault& fault, uint64_t af
   return grpc::Status::OK;
 }
 
-grpc::Status FakeServer::CancelJob(grpc::ServerContext*, const CancelJobRequest* request, Job* response) {
+grpc::Status FakeServer::CancelJob(grpc::ServerContext*, const CancelJobRequest* request,
+                                   Job* response) {
   std::lock_guard lock(mutex_);
   if (!alive_ || request->job_id() != JobId()) return Refusal(ERROR_REASON_UNKNOWN_JOB);
   ++cancels_;

@@ -17,13 +17,13 @@ namespace modelpress::testing {
 struct Fault {
   enum Kind {
     kNone,
-    kCutUpload,     // the stream breaks after `bytes` of the upload were committed in it
-    kCutDownload,   // the stream breaks after `bytes` of the artifact were sent in it
-    kDamageChunk,   // the first artifact chunk of the stream is damaged
-    kStall,         // after acceptance nothing comes
-    kForget,        // the job is forgotten (a restart) before the first message is looked at
-    kRefuse,        // the stream is refused with `reason`, and RetryInfo if retry_after_ms >= 0
-    kNotMine,       // another replica answers: it does not know the job
+    kCutUpload,    // the stream breaks after `bytes` of the upload were committed in it
+    kCutDownload,  // the stream breaks after `bytes` of the artifact were sent in it
+    kDamageChunk,  // the first artifact chunk of the stream is damaged
+    kStall,        // after acceptance nothing comes
+    kForget,       // the job is forgotten (a restart) before the first message is looked at
+    kRefuse,       // the stream is refused with `reason`, and RetryInfo if retry_after_ms >= 0
+    kNotMine,      // another replica answers: it does not know the job
   };
   Kind kind = kNone;
   uint64_t bytes = 0;
@@ -39,7 +39,9 @@ class FakeServer final : public v1::JobService::Service {
 
   const std::string& address() const { return address_; }
   // The job's artifact, one or more files.
-  void set_artifact(std::vector<std::pair<std::string, std::string>> files) { artifact_ = std::move(files); }
+  void set_artifact(std::vector<std::pair<std::string, std::string>> files) {
+    artifact_ = std::move(files);
+  }
   void set_faults(std::deque<Fault> faults) { faults_ = std::move(faults); }
   // Address in the ids of jobs; default its own.
   void set_advertised(std::string address) { advertised_ = std::move(address); }
@@ -56,12 +58,14 @@ class FakeServer final : public v1::JobService::Service {
 
   grpc::Status RunJob(grpc::ServerContext* context,
                       grpc::ServerReaderWriter<RunJobResponse, RunJobRequest>* stream) override;
-  grpc::Status CancelJob(grpc::ServerContext* context, const CancelJobRequest* request, Job* response) override;
+  grpc::Status CancelJob(grpc::ServerContext* context, const CancelJobRequest* request,
+                         Job* response) override;
 
  private:
   using Stream = grpc::ServerReaderWriter<RunJobResponse, RunJobRequest>;
   grpc::Status Receive(Stream* stream, const Fault& fault);
-  grpc::Status Deliver(Stream* stream, const Fault& fault, uint64_t after_sequence, std::vector<uint64_t> offsets);
+  grpc::Status Deliver(Stream* stream, const Fault& fault, uint64_t after_sequence,
+                       std::vector<uint64_t> offsets);
   std::string JobId() const { return "job@" + advertised_; }
 
   mutable std::mutex mutex_;

@@ -58,8 +58,9 @@ v1::Report SomeReport() {
 TEST(HtmlReportTest, SaysWhatWasMeasuredGoodAndBad) {
   const std::string page = RenderHtmlReport(SomeReport());
   for (const char* part :
-       {"4.00x smaller", "95.00 %", "-3.00 points", "2.00x slower", "MISSED: accuracy is 0.95, below 0.97",
-        "worst is layer39.weight, 20.5 dB", "15 better layers", "1 left alone: too_small", "tiny.bias", "200 samples"}) {
+       {"4.00x smaller", "95.00 %", "-3.00 points", "2.00x slower",
+        "MISSED: accuracy is 0.95, below 0.97", "worst is layer39.weight, 20.5 dB",
+        "15 better layers", "1 left alone: too_small", "tiny.bias", "200 samples"}) {
     EXPECT_THAT(page, HasSubstr(part));
   }
   // Every layer, also those that are folded up.
@@ -68,8 +69,8 @@ TEST(HtmlReportTest, SaysWhatWasMeasuredGoodAndBad) {
 
 TEST(HtmlReportTest, DrawsSizesAndRangesAndTheTrail) {
   const std::string page = RenderHtmlReport(SomeReport());
-  for (const char* part : {"Size by layer", "4.0 KiB", "1.1 KiB", "-1 to 1 of -2 to 2", "12.50 % clipped", "What was tried",
-                           "87.50 %", "misses a bound"}) {
+  for (const char* part : {"Size by layer", "4.0 KiB", "1.1 KiB", "-1 to 1 of -2 to 2",
+                           "12.50 % clipped", "What was tried", "87.50 %", "misses a bound"}) {
     EXPECT_THAT(page, HasSubstr(part));
   }
   // Four bins, the outer two outside of the range.
@@ -88,7 +89,8 @@ TEST(HtmlReportTest, SyntheticDataAndNoRunAreSaid) {
 
 TEST(HtmlReportTest, FetchesNothingAndRunsNothing) {
   const std::string page = RenderHtmlReport(SomeReport());
-  for (const char* part : {"<script", "src=", "href=", "http:", "https:", "url(", "@import", "<link", "<img"}) {
+  for (const char* part :
+       {"<script", "src=", "href=", "http:", "https:", "url(", "@import", "<link", "<img"}) {
     EXPECT_THAT(page, Not(HasSubstr(part)));
   }
 }

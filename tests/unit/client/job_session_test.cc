@@ -13,9 +13,9 @@
 namespace modelpress {
 namespace {
 
-using testing::Fault;
-using testing::FakeServer;
 using std::chrono::milliseconds;
+using testing::FakeServer;
+using testing::Fault;
 
 constexpr size_t kChunk = 256 * 1024;
 
@@ -57,7 +57,9 @@ class JobSessionTest : public ::testing::Test {
     callbacks.note = [this](std::string_view note) { notes_.emplace_back(note); };
     return callbacks;
   }
-  absl::StatusOr<JobResult> Run() { return JobSession(options_, Callbacks()).Run(JobSpec(), &upload_, folder_ + "/out"); }
+  absl::StatusOr<JobResult> Run() {
+    return JobSession(options_, Callbacks()).Run(JobSpec(), &upload_, folder_ + "/out");
+  }
   // Runs with these faults; the job must come out whole all the same.
   void RunThrough(std::deque<Fault> faults) {
     server_.set_faults(std::move(faults));
@@ -88,7 +90,8 @@ TEST_F(JobSessionTest, CarriesFilesUpAndDown) {
 }
 
 TEST_F(JobSessionTest, UploadGoesOnWhereItBroke) {
-  RunThrough({{.kind = Fault::kCutUpload, .bytes = kChunk}, {.kind = Fault::kCutUpload, .bytes = 1}});
+  RunThrough(
+      {{.kind = Fault::kCutUpload, .bytes = kChunk}, {.kind = Fault::kCutUpload, .bytes = 1}});
   const auto first = server_.first_messages();
   ASSERT_EQ(first.size(), 3u);
   EXPECT_TRUE(first[1].has_resume());
@@ -152,8 +155,9 @@ TEST_F(JobSessionTest, WrongDigestIsSentOnceMoreThenReported) {
 }
 
 TEST_F(JobSessionTest, RefusalsThatARetryCannotCureEndAtOnce) {
-  for (ErrorReason reason : {ERROR_REASON_RECIPE_INVALID, ERROR_REASON_BLOB_TOO_LARGE, ERROR_REASON_MEMORY_BUDGET,
-                             ERROR_REASON_REQUEST_ID_REUSED, ERROR_REASON_PROTOCOL_VIOLATION}) {
+  for (ErrorReason reason :
+       {ERROR_REASON_RECIPE_INVALID, ERROR_REASON_BLOB_TOO_LARGE, ERROR_REASON_MEMORY_BUDGET,
+        ERROR_REASON_REQUEST_ID_REUSED, ERROR_REASON_PROTOCOL_VIOLATION}) {
     SCOPED_TRACE(ReasonName(reason));
     const size_t before = server_.first_messages().size();
     server_.set_faults({{.kind = Fault::kRefuse, .reason = reason}});

@@ -39,7 +39,8 @@ TEST(RpcErrorTest, KeepsReasonMetadataAndRetryDelay) {
 }
 
 TEST(RpcErrorTest, UnknownReasonsOfNewerServersAreNamed) {
-  const RpcError error = FromRpc(Rpc(grpc::StatusCode::INTERNAL, RichStatus("BRAND_NEW", "modelpress")));
+  const RpcError error =
+      FromRpc(Rpc(grpc::StatusCode::INTERNAL, RichStatus("BRAND_NEW", "modelpress")));
   EXPECT_EQ(ReasonOf(error.status), ERROR_REASON_INTERNAL_BUG);
   EXPECT_EQ(DetailOf(error.status).metadata().at("server_reason"), "BRAND_NEW");
 }
@@ -63,8 +64,10 @@ TEST(RpcErrorTest, ErrorsWithoutReasonBelongToTheConnection) {
     EXPECT_EQ(error.transport, c.transport);
   }
   // A reason of somebody else's domain is not ours.
-  EXPECT_EQ(ReasonOf(FromRpc(Rpc(grpc::StatusCode::INVALID_ARGUMENT, RichStatus("QUEUE_FULL", "proxy"))).status),
-            ERROR_REASON_INTERNAL_BUG);
+  EXPECT_EQ(
+      ReasonOf(FromRpc(Rpc(grpc::StatusCode::INVALID_ARGUMENT, RichStatus("QUEUE_FULL", "proxy")))
+                   .status),
+      ERROR_REASON_INTERNAL_BUG);
 }
 
 TEST(RpcErrorTest, EndOfAJob) {

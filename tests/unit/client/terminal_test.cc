@@ -36,10 +36,12 @@ TEST(FormatTest, NothingPrintedSteersTheTerminal) {
   EXPECT_EQ(Printable("conv1.weight"), "conv1.weight");
   EXPECT_EQ(Printable("größe ▇"), "größe ▇");
   EXPECT_EQ(Printable("a\033[2Jb\r\n\x7f"), "a?[2Jb???");
-  EXPECT_EQ(Printable("\xc2\x9b" "31m"), "?31m");    // C1 control sequence introducer
-  EXPECT_EQ(Printable("\xff\xc0\xaf"), "???");       // never valid, overlong
-  EXPECT_EQ(Printable("\xed\xa0\x80"), "???");       // surrogate
-  EXPECT_EQ(Printable("x\xe2\x96"), "x??");          // cut off
+  EXPECT_EQ(Printable("\xc2\x9b"
+                      "31m"),
+            "?31m");                            // C1 control sequence introducer
+  EXPECT_EQ(Printable("\xff\xc0\xaf"), "???");  // never valid, overlong
+  EXPECT_EQ(Printable("\xed\xa0\x80"), "???");  // surrogate
+  EXPECT_EQ(Printable("x\xe2\x96"), "x??");     // cut off
 }
 
 TEST(FormatTest, TableAlignsNumbersRightAndTextLeft) {
@@ -53,7 +55,8 @@ TEST(FormatTest, TableAlignsNumbersRightAndTextLeft) {
 TEST(ProgressTest, BarFitsEveryWidth) {
   for (size_t columns = 0; columns < 200; ++columns) {
     for (double fraction : {-1.0, 0.0, 0.5, 0.999, 1.0, 7.0}) {
-      const std::string line = BarLine(columns, fraction, "quantize_weights", "encoder.größe.weight", 12);
+      const std::string line =
+          BarLine(columns, fraction, "quantize_weights", "encoder.größe.weight", 12);
       EXPECT_LT(DisplayWidth(line), std::max<size_t>(columns, 1)) << columns << " " << fraction;
     }
   }
@@ -66,12 +69,12 @@ TEST(ExitCodeTest, EveryReasonHasItsCode) {
   struct {
     ErrorReason reason;
     int code;
-  } cases[] = {{ERROR_REASON_RECIPE_INVALID, 3},      {ERROR_REASON_MODEL_MALFORMED, 3},
-               {ERROR_REASON_DATA_MISSING, 3},        {ERROR_REASON_NOTHING_CHANGED, 3},
+  } cases[] = {{ERROR_REASON_RECIPE_INVALID, 3},       {ERROR_REASON_MODEL_MALFORMED, 3},
+               {ERROR_REASON_DATA_MISSING, 3},         {ERROR_REASON_NOTHING_CHANGED, 3},
                {ERROR_REASON_QUALITY_BOUND_MISSED, 4}, {ERROR_REASON_QUEUE_FULL, 5},
-               {ERROR_REASON_SERVER_UNREACHABLE, 5},  {ERROR_REASON_JOB_CANCELLED, 6},
-               {ERROR_REASON_OUTPUT_EXISTS, 2},       {ERROR_REASON_FILE_ACCESS, 2},
-               {ERROR_REASON_INTERNAL_BUG, 1},        {ERROR_REASON_WORKER_CRASHED, 1}};
+               {ERROR_REASON_SERVER_UNREACHABLE, 5},   {ERROR_REASON_JOB_CANCELLED, 6},
+               {ERROR_REASON_OUTPUT_EXISTS, 2},        {ERROR_REASON_FILE_ACCESS, 2},
+               {ERROR_REASON_INTERNAL_BUG, 1},         {ERROR_REASON_WORKER_CRASHED, 1}};
   for (const auto& c : cases) EXPECT_EQ(ExitCodeOf(c.reason), c.code) << ReasonName(c.reason);
   EXPECT_EQ(ExitCodeOf(absl::OkStatus()), 0);
   // Reasons of the request, the model and the data (1 to 29) are never the program's own fault.
@@ -82,9 +85,10 @@ TEST(ExitCodeTest, EveryReasonHasItsCode) {
 }
 
 TEST(ErrorViewTest, SaysReasonPlaceAndRemedyOnce) {
-  const absl::Status status = Error(ERROR_REASON_MODEL_MALFORMED, "raw_data has 12 bytes but needs 16")
-                                  .Tensor("fc\033.weight")
-                                  .Remedy("export the model again");
+  const absl::Status status =
+      Error(ERROR_REASON_MODEL_MALFORMED, "raw_data has 12 bytes but needs 16")
+          .Tensor("fc\033.weight")
+          .Remedy("export the model again");
   EXPECT_EQ(RenderError(status),
             "error: raw_data has 12 bytes but needs 16\n"
             "  reason: MODEL_MALFORMED\n"
@@ -147,7 +151,8 @@ TEST(ReportViewTest, SkipsAreGroupedByReason) {
     skip.set_tensor("b" + std::to_string(i));
     skip.set_reason(i < 6 ? "too_small" : "not_float");
   }
-  EXPECT_THAT(RenderReport(report), HasSubstr("left alone: not_float 1 (b6); too_small 6 (b0, b1, b2, b3, ...)"));
+  EXPECT_THAT(RenderReport(report),
+              HasSubstr("left alone: not_float 1 (b6); too_small 6 (b0, b1, b2, b3, ...)"));
 }
 
 }  // namespace

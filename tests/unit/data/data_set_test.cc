@@ -14,13 +14,13 @@ namespace modelpress {
 namespace {
 
 using ::testing::AllOf;
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using testing::CountingNpy;
 using testing::DataFolder;
+using ::testing::ElementsAre;
 using testing::FloatInput;
 using testing::FloatNpy;
 using testing::Floats;
+using ::testing::HasSubstr;
 using testing::Int64Npy;
 
 absl::StatusOr<std::unique_ptr<Samples>> OpenSamples(const DataFolder& folder,
@@ -59,9 +59,9 @@ TEST(DataSetTest, FeedsOneRankMoreExactlyAsItStands) {
   folder.Write("x.npy", CountingNpy({2, 3}))
       .Write("state.npy", CountingNpy({2, 2, 1, 2}))
       .Write("rate.npy", Int64Npy({}, {16000}));
-  const auto samples = OpenSamples(
-      folder, {FloatInput("x", {-1, 3}), FloatInput("state", {2, -1, 2}),
-               {.name = "rate", .type = DataType::kInt64}});
+  const auto samples = OpenSamples(folder, {FloatInput("x", {-1, 3}),
+                                            FloatInput("state", {2, -1, 2}),
+                                            {.name = "rate", .type = DataType::kInt64}});
   ASSERT_TRUE(samples.ok()) << samples.status();
   EXPECT_EQ((*samples)->batches(), 2u);
   const Batch second = (*samples)->Read(1).value();
@@ -89,7 +89,8 @@ TEST(DataSetTest, FeedsFilesPerSampleInOrderOfTheirNumbers) {
     const float value = std::stof(number);
     folder.Write(FormatString("x/{}.npy", number),
                  FloatNpy({1, static_cast<int64_t>(value)}, std::vector<float>(value, value)));
-    folder.Write(FormatString("labels/{}.npy", number), Int64Npy({}, {static_cast<int64_t>(value)}));
+    folder.Write(FormatString("labels/{}.npy", number),
+                 Int64Npy({}, {static_cast<int64_t>(value)}));
   }
   const auto samples = OpenSamples(folder, {FloatInput("x", {-1, -1})}, 8);
   ASSERT_TRUE(samples.ok()) << samples.status();
@@ -161,39 +162,46 @@ TEST(DataSetTest, FollowsLinksWithinTheFolderOnly) {
 
 TEST(DataSetTest, NamesWhatDoesNotFit) {
   const std::string good = CountingNpy({2, 3});
-  const ValueInfo x{.name = "pixels", .type = DataType::kFloat, .dims = {-1, 3},
-                    .symbols = {"N", ""}};
+  const ValueInfo x{
+      .name = "pixels", .type = DataType::kFloat, .dims = {-1, 3}, .symbols = {"N", ""}};
   const auto text = [](std::vector<int64_t> dims, std::vector<std::string> strings) {
     return WriteNpy({.type = DataType::kString, .dims = std::move(dims), .strings = strings});
   };
-  const auto doubles = WriteNpy(
-      testing::MakeTensor<double>(DataType::kDouble, {1, 3}, std::vector<double>(3)));
+  const auto doubles =
+      WriteNpy(testing::MakeTensor<double>(DataType::kDouble, {1, 3}, std::vector<double>(3)));
   const struct {
     std::string name;
     std::map<std::string, std::string> files;
     std::vector<std::string> message;
   } cases[] = {
-      {"missing", {{"pixel.npy", good}},
+      {"missing",
+       {{"pixel.npy", good}},
        {"'pixels.npy' (float32 [N, 3])", "found 'pixel.npy'", "rename 'pixel'"}},
       {"extra", {{"pixels.npy", good}, {"mask.npy", good}}, {"'mask.npy'", "'pixels'"}},
-      {"wrong extent", {{"pixels.npy", CountingNpy({2, 4})}},
+      {"wrong extent",
+       {{"pixels.npy", CountingNpy({2, 4})}},
        {"'pixels'", "float32 [N, 3]", "float32 [2, 4]"}},
       {"wrong rank", {{"pixels.npy", CountingNpy({6})}}, {"float32 [6]", "one rank more"}},
-      {"one rank more, wrong extent", {{"pixels.npy", CountingNpy({2, 1, 4})}},
+      {"one rank more, wrong extent",
+       {{"pixels.npy", CountingNpy({2, 1, 4})}},
        {"float32 [2, 1, 4]"}},
       {"float64", {{"pixels.npy", doubles}}, {"float64 [1, 3]", "astype('float32')"}},
       {"integers", {{"pixels.npy", Int64Npy({1, 3}, {1, 2, 3})}}, {"int64 [1, 3]"}},
       {"strings", {{"pixels.npy", text({1, 3}, {"a", "b", "c"})}}, {"string [1, 3]"}},
       {"empty", {{"pixels.npy", FloatNpy({0, 3}, {})}}, {"no samples"}},
-      {"labels too many", {{"pixels.npy", good}, {"labels.npy", Int64Npy({3}, {0, 1, 2})}},
+      {"labels too many",
+       {{"pixels.npy", good}, {"labels.npy", Int64Npy({3}, {0, 1, 2})}},
        {"3 labels for 2 samples"}},
-      {"labels scalar", {{"pixels.npy", good}, {"labels.npy", Int64Npy({}, {0})}},
+      {"labels scalar",
+       {{"pixels.npy", good}, {"labels.npy", Int64Npy({}, {0})}},
        {"not one per sample"}},
-      {"labels strings", {{"pixels.npy", good}, {"labels.npy", text({2}, {"a", "b"})}},
+      {"labels strings",
+       {{"pixels.npy", good}, {"labels.npy", text({2}, {"a", "b"})}},
        {"labels are string"}},
       {"both forms", {{"pixels.npy", good}, {"pixels/0.npy", good}}, {"both the array"}},
       {"broken", {{"pixels.npy", "nonsense"}}, {"'pixels.npy'", "does not begin"}},
-      {"file with wrong rank", {{"pixels/0.npy", CountingNpy({3})}},
+      {"file with wrong rank",
+       {{"pixels/0.npy", CountingNpy({3})}},
        {"'pixels/0.npy'", "batch axis of 1 included"}},
       {"label files of other names",
        {{"pixels/0.npy", CountingNpy({1, 3})}, {"labels/1.npy", Int64Npy({}, {0})}},
@@ -249,8 +257,8 @@ TEST(DataSetTest, FindsTheSampleThatIsNotFinite) {
 TEST(DataSetTest, TakesBoolAndStringArrays) {
   DataFolder folder;
   folder.Write("flag.npy", WriteNpy(testing::MakeTensor<uint8_t>(DataType::kBool, {2}, {1, 0})))
-      .Write("text.npy", WriteNpy({.type = DataType::kString, .dims = {2, 1},
-                                   .strings = {"a", "b"}}));
+      .Write("text.npy",
+             WriteNpy({.type = DataType::kString, .dims = {2, 1}, .strings = {"a", "b"}}));
   const auto samples =
       OpenSamples(folder, {{.name = "flag", .type = DataType::kBool, .dims = {-1}},
                            {.name = "text", .type = DataType::kString, .dims = {-1, 1}}});
@@ -269,15 +277,16 @@ TEST(DataSetTest, AnArrayLargerThanABatchStaysOnDisk) {
   for (const std::string descr : {"<f4", ">f4", "|S4096"}) {
     SCOPED_TRACE(descr);
     const bool text = descr == "|S4096";
-    std::string header = FormatString("{{'descr': '{}', 'fortran_order': False, 'shape': ({}, {}), }}",
-                                     descr, kRows, text ? 1 : 1024);
+    std::string header =
+        FormatString("{{'descr': '{}', 'fortran_order': False, 'shape': ({}, {}), }}", descr, kRows,
+                     text ? 1 : 1024);
     header.resize(118 - 1, ' ');
     header += '\n';
     DataFolder folder;
     folder.Write("x.npy", std::string("\x93NUMPY\1\0\x76\0", 10) + header);
     std::filesystem::resize_file(folder.path("x.npy"), 128 + uint64_t{kRows} * 4096);
-    const ValueInfo input{.name = "x", .type = text ? DataType::kString : DataType::kFloat,
-                          .dims = {-1, -1}};
+    const ValueInfo input{
+        .name = "x", .type = text ? DataType::kString : DataType::kFloat, .dims = {-1, -1}};
     const uint64_t before = testing::AnonymousBytes();
     const auto samples = OpenSamples(folder, {input}, 64).value();
     EXPECT_EQ(samples->size(), static_cast<uint64_t>(kRows));

@@ -1,6 +1,6 @@
 // Arrays: what NumPy wrote is read as NumPy would, lies are refused, and what is written reads back equal.
-#include "core/base/format_string.h"
 #include "core/data/npy.h"
+#include "core/base/format_string.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -35,7 +35,8 @@ absl::StatusOr<Tensor> Read(const std::string& bytes) {
 
 std::vector<double> Values(const Tensor& tensor) {
   std::vector<double> values;
-  for (uint64_t i = 0; i < tensor.element_count(); ++i) values.push_back(ElementAsDouble(tensor, i));
+  for (uint64_t i = 0; i < tensor.element_count(); ++i)
+    values.push_back(ElementAsDouble(tensor, i));
   return values;
 }
 
@@ -61,8 +62,9 @@ TEST(NpyTest, ReadsWhatNumpyWrote) {
       {"float32.npy", DataType::kFloat, {2, 3}, {0, 1, 2, 3, 4, 5}},
       {"version2.npy", DataType::kFloat, {2, 3}, {0, 1, 2, 3, 4, 5}},
       {"version3.npy", DataType::kFloat, {2, 3}, {0, 1, 2, 3, 4, 5}},
-      {"fortran.npy", DataType::kInt32, {2, 3, 4},
-       {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23}},
+      {"fortran.npy", DataType::kInt32, {2, 3, 4}, {0,  1,  2,  3,  4,  5,  6,  7,
+                                                    8,  9,  10, 11, 12, 13, 14, 15,
+                                                    16, 17, 18, 19, 20, 21, 22, 23}},
       {"big_endian.npy", DataType::kInt16, {3}, {1, -2, 300}},
       {"float16.npy", DataType::kFloat16, {3}, {0.5, -2, 65504}},
       {"bool.npy", DataType::kBool, {3}, {1, 0, 1}},
@@ -93,8 +95,8 @@ TEST(NpyTest, ReadsRowsOfEveryLayout) {
   const NpyArray fortran = ParseNpy(
       File("{'descr': '|u1', 'fortran_order': True, 'shape': (3, 2), }", fortran_elements));
   EXPECT_THAT(Values(fortran.Rows(1, 2).value()), ElementsAre(2, 3, 4, 5));
-  const NpyArray big = ParseNpy(File(
-      "{'descr': '>u2', 'fortran_order': False, 'shape': (3, 1), }", std::string("\0\1\0\2\1\0", 6)));
+  const NpyArray big = ParseNpy(File("{'descr': '>u2', 'fortran_order': False, 'shape': (3, 1), }",
+                                     std::string("\0\1\0\2\1\0", 6)));
   EXPECT_THAT(Values(big.Rows(1, 2).value()), ElementsAre(2, 256));
   const Tensor rows = ParseNpy(testing::CountingNpy({3, 2})).Rows(1, 2).value();
   EXPECT_THAT(rows.dims, ElementsAre(2, 2));
@@ -175,10 +177,10 @@ TEST(NpyTest, RefusesWhatLies) {
 }
 
 TEST(NpyTest, AcceptsHeadersOfOtherWriters) {
-  for (const std::string text : {
-           "{\"shape\":(2L,2L),\"fortran_order\":False,\"descr\":\"<f4\"}",
-           "{ 'descr' : '<f4' , 'fortran_order' : False , 'shape' : ( 2 , 2 , ) }",
-           "{'descr': '=f4', 'fortran_order': False, 'shape': (4,),\n}"}) {
+  for (const std::string text :
+       {"{\"shape\":(2L,2L),\"fortran_order\":False,\"descr\":\"<f4\"}",
+        "{ 'descr' : '<f4' , 'fortran_order' : False , 'shape' : ( 2 , 2 , ) }",
+        "{'descr': '=f4', 'fortran_order': False, 'shape': (4,),\n}"}) {
     EXPECT_TRUE(Read(File(text, std::string(16, '\0'))).ok()) << text;
   }
 }
@@ -188,10 +190,10 @@ TEST(NpyTest, WritesWhatItReads) {
   const uint32_t seed = std::random_device()();
   SCOPED_TRACE(FormatString("seed {}", seed));
   std::mt19937 random(seed);
-  const DataType types[] = {DataType::kFloat,  DataType::kDouble, DataType::kFloat16,
-                            DataType::kInt8,   DataType::kInt16,  DataType::kInt32,
-                            DataType::kInt64,  DataType::kUint8,  DataType::kUint16,
-                            DataType::kUint32, DataType::kUint64, DataType::kComplex64,
+  const DataType types[] = {DataType::kFloat,     DataType::kDouble, DataType::kFloat16,
+                            DataType::kInt8,      DataType::kInt16,  DataType::kInt32,
+                            DataType::kInt64,     DataType::kUint8,  DataType::kUint16,
+                            DataType::kUint32,    DataType::kUint64, DataType::kComplex64,
                             DataType::kComplex128};
   for (int round = 0; round < 200; ++round) {
     const DataType type = types[random() % std::size(types)];
@@ -209,9 +211,9 @@ TEST(NpyTest, WritesWhatItReads) {
 }
 
 TEST(NpyTest, WritesStringsAndWidensForeignTypes) {
-  for (const std::vector<std::string>& strings :
-       {std::vector<std::string>{"plain", ""}, {"h\xC3\xA9llo", "\xF0\x9F\x98\x80"},
-        {"\xFF not UTF-8", "x"}}) {
+  for (const std::vector<std::string>& strings : {std::vector<std::string>{"plain", ""},
+                                                  {"h\xC3\xA9llo", "\xF0\x9F\x98\x80"},
+                                                  {"\xFF not UTF-8", "x"}}) {
     Tensor tensor{.type = DataType::kString, .dims = {2, 1}, .strings = strings};
     const auto again = Read(WriteNpy(tensor));
     ASSERT_TRUE(again.ok()) << again.status();

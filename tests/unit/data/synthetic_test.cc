@@ -13,12 +13,12 @@
 namespace modelpress {
 namespace {
 
-using testing::ModelFromText;
 using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::Ge;
 using ::testing::Le;
+using testing::ModelFromText;
 
 // The model of a graph in ONNX text.
 Model Graph(const std::string& text) {
@@ -27,7 +27,8 @@ Model Graph(const std::string& text) {
 
 std::vector<double> Elements(const Tensor& tensor) {
   std::vector<double> values;
-  for (uint64_t i = 0; i < tensor.element_count(); ++i) values.push_back(ElementAsDouble(tensor, i));
+  for (uint64_t i = 0; i < tensor.element_count(); ++i)
+    values.push_back(ElementAsDouble(tensor, i));
   return values;
 }
 
@@ -65,31 +66,40 @@ TEST(SyntheticTest, RangesOfIntegerInputs) {
     const char* graph;
     double low, high;
   };
-  for (const Case& test : std::initializer_list<Case>{
-           {"OneHot's depth", R"(
+  for (const Case& test :
+       std::initializer_list<Case>{{"OneHot's depth", R"(
               g (int32[2, 50] x) => (float[2, 50, 7] y) <int64 depth = {7}, float[2] v = {0, 1}>
-              { y = OneHot(x, depth, v) })", 0, 6},
-           {"a scalar that is compared with a constant", R"(
-              g (int64 x) => (bool y) <int64 rate = {16000}> { y = Equal(x, rate) })", 16000, 16000},
-           {"a mask by its name", R"(
-              g (int64[1, 50] attention_mask) => (int64[1, 50] y) { y = Neg(attention_mask) })", 0, 1},
-           {"a truth value by its use", R"(
-              g (int32[1, 50] x) => (bool[1, 50] y) { y = Cast<to = 9>(x) })", 0, 1},
-           {"a divisor", R"(
-              g (int32[50] x) => (int32[50] y) <int32[1] one = {1}> { y = Div(one, x) })", 1, 1},
-           {"a divisor that indexes", R"(
+              { y = OneHot(x, depth, v) })",
+                                    0, 6},
+                                   {"a scalar that is compared with a constant", R"(
+              g (int64 x) => (bool y) <int64 rate = {16000}> { y = Equal(x, rate) })",
+                                    16000, 16000},
+                                   {"a mask by its name", R"(
+              g (int64[1, 50] attention_mask) => (int64[1, 50] y) { y = Neg(attention_mask) })",
+                                    0, 1},
+                                   {"a truth value by its use", R"(
+              g (int32[1, 50] x) => (bool[1, 50] y) { y = Cast<to = 9>(x) })",
+                                    0, 1},
+                                   {"a divisor", R"(
+              g (int32[50] x) => (int32[50] y) <int32[1] one = {1}> { y = Div(one, x) })",
+                                    1, 1},
+                                   {"a divisor that indexes", R"(
               g (int64[50] x) => (int64[50] y, float[50] z)
               <int64[1] n = {9}, float[4] table = {1, 2, 3, 4}>
-              { y = Mod(n, x)  z = Gather(table, x) })", 1, 3},
-           {"an image", R"(
-              g (uint8[1, 3, 20, 20] x) => (float[1, 3, 20, 20] y) { y = Cast<to = 1>(x) })", 0, 255},
-           {"a use inside a branch", R"(
+              { y = Mod(n, x)  z = Gather(table, x) })",
+                                    1, 3},
+                                   {"an image", R"(
+              g (uint8[1, 3, 20, 20] x) => (float[1, 3, 20, 20] y) { y = Cast<to = 1>(x) })",
+                                    0, 255},
+                                   {"a use inside a branch", R"(
               g (int64[40] x, bool c) => (float[40] y) <float[3] table = {1, 2, 3}>
               { y = If (c) <then_branch = t () => (float[40] a) { a = Gather(table, x) },
-                            else_branch = e () => (float[40] b) { b = Cast<to = 1>(x) }> })", 0, 2}}) {
+                            else_branch = e () => (float[40] b) { b = Cast<to = 1>(x) }> })",
+                                    0, 2}}) {
     SCOPED_TRACE(test.what);
     const Model model = Graph(test.graph);
-    const std::vector<double> values = Elements(First(model, model.proto().graph().input(0).name()));
+    const std::vector<double> values =
+        Elements(First(model, model.proto().graph().input(0).name()));
     EXPECT_GE(std::ranges::min(values), test.low);
     EXPECT_LE(std::ranges::max(values), test.high);
     // Not all values are the same, unless they must be.
@@ -117,7 +127,8 @@ TEST(SyntheticTest, FreeExtents) {
                         ") => (float[1] y) <float[1] z = {1}> { y = Neg(z) }");
     // ONNX text has no symbols with spaces, exporters do.
     for (auto& input : *model.mutable_proto().mutable_graph()->mutable_input()) {
-      for (auto& dim : *input.mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim()) {
+      for (auto& dim :
+           *input.mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim()) {
         if (dim.dim_param() == "past_plus_s") dim.set_dim_param("past + s");
       }
     }
@@ -143,15 +154,17 @@ TEST(SyntheticTest, FloatsAreStandardNormalAndTheSameEverywhere) {
   EXPECT_NEAR(squares / 1e5, 1, 0.02);
   EXPECT_NEAR(fourth / 1e5, 2.9, 0.1);  // of a sum of 12 uniform numbers: 3 - 6 / (5 * 12)
   // Computed by a program of its own (Python integers) from the definition in random.h.
-  EXPECT_THAT(tensor.as<float>().first(3), ElementsAre(-149676 / 131072.0f, -242994 / 131072.0f, -227976 / 131072.0f));
+  EXPECT_THAT(tensor.as<float>().first(3),
+              ElementsAre(-149676 / 131072.0f, -242994 / 131072.0f, -227976 / 131072.0f));
   EXPECT_EQ(Elements(tensor), Elements(First(model, "x", 7)));
   EXPECT_NE(Elements(tensor), Elements(First(model, "x", 8)));
 }
 
 TEST(SyntheticTest, EveryTypeOfInput) {
-  for (const char* type : {"float", "double", "float16", "bfloat16", "int8", "uint8", "int16", "uint16",
-                           "int32", "uint32", "int64", "uint64", "bool", "string"}) {
-    const Model model = Graph("g (" + std::string(type) + "[4] x) => (" + type + "[4] y) { y = Identity(x) }");
+  for (const char* type : {"float", "double", "float16", "bfloat16", "int8", "uint8", "int16",
+                           "uint16", "int32", "uint32", "int64", "uint64", "bool", "string"}) {
+    const Model model =
+        Graph("g (" + std::string(type) + "[4] x) => (" + type + "[4] y) { y = Identity(x) }");
     const Tensor tensor = First(model, "x");
     EXPECT_EQ(tensor.element_count(), 4u) << type;
     if (tensor.type == DataType::kString) {
@@ -163,11 +176,11 @@ TEST(SyntheticTest, EveryTypeOfInput) {
 }
 
 TEST(SyntheticTest, RefusesInputsThatCannotBeMadeUp) {
-  for (const char* graph :
-       {"g (float[1099511627776] x) => (float[1] y) { y = ReduceSum(x) }",
-        "g (complex64[2] x) => (complex64[2] y) { y = Identity(x) }",
-        "g (seq(float[2]) x) => (seq(float[2]) y) { y = Identity(x) }"}) {
-    EXPECT_EQ(ReasonOf(MakeSyntheticSamples(Graph(graph), 1, 1).status()), ERROR_REASON_DATA_INVALID)
+  for (const char* graph : {"g (float[1099511627776] x) => (float[1] y) { y = ReduceSum(x) }",
+                            "g (complex64[2] x) => (complex64[2] y) { y = Identity(x) }",
+                            "g (seq(float[2]) x) => (seq(float[2]) y) { y = Identity(x) }"}) {
+    EXPECT_EQ(ReasonOf(MakeSyntheticSamples(Graph(graph), 1, 1).status()),
+              ERROR_REASON_DATA_INVALID)
         << graph;
   }
 }

@@ -18,12 +18,12 @@
 namespace modelpress {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using testing::CountingNpy;
 using testing::DataFolder;
+using ::testing::ElementsAre;
 using testing::FloatInput;
 using testing::Floats;
+using ::testing::HasSubstr;
 
 struct ZipEntry {
   std::string name;

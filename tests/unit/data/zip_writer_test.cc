@@ -42,7 +42,8 @@ class ZipWriterTest : public ::testing::Test {
       EXPECT_EQ(stat.comp_method, ZIP_CM_STORE) << stat.name;
       std::string content(stat.size, '\0');
       zip_file_t* file = zip_fopen_index(archive, i, 0);
-      EXPECT_EQ(zip_fread(file, content.data(), content.size()), static_cast<zip_int64_t>(content.size()));
+      EXPECT_EQ(zip_fread(file, content.data(), content.size()),
+                static_cast<zip_int64_t>(content.size()));
       zip_fclose(file);
       entries[stat.name] = content;
     }
@@ -73,20 +74,25 @@ TEST_F(ZipWriterTest, SameFolderGivesTheSameBytes) {
   Put("data/b.npy", "b");
   Put("data/a.npy", "a");
   ASSERT_TRUE(WriteStoredZip(folder_ + "/data", folder_ + "/a.zip").ok());
-  fs::last_write_time(folder_ + "/data/a.npy", fs::file_time_type::clock::now() - std::chrono::hours(1000));
+  fs::last_write_time(folder_ + "/data/a.npy",
+                      fs::file_time_type::clock::now() - std::chrono::hours(1000));
   fs::permissions(folder_ + "/data/b.npy", fs::perms::owner_all);
   ASSERT_TRUE(WriteStoredZip(folder_ + "/data/", folder_ + "/b.zip").ok());
   EXPECT_EQ(Content(folder_ + "/a.zip"), Content(folder_ + "/b.zip"));
 }
 
 TEST_F(ZipWriterTest, SaysWhatIsWrong) {
-  EXPECT_EQ(ReasonOf(WriteStoredZip(folder_ + "/none", folder_ + "/a.zip")), ERROR_REASON_FILE_ACCESS);
+  EXPECT_EQ(ReasonOf(WriteStoredZip(folder_ + "/none", folder_ + "/a.zip")),
+            ERROR_REASON_FILE_ACCESS);
   fs::create_directory(folder_ + "/empty");
-  EXPECT_EQ(ReasonOf(WriteStoredZip(folder_ + "/empty", folder_ + "/a.zip")), ERROR_REASON_DATA_INVALID);
+  EXPECT_EQ(ReasonOf(WriteStoredZip(folder_ + "/empty", folder_ + "/a.zip")),
+            ERROR_REASON_DATA_INVALID);
   Put("data/a.npy", "a");
-  EXPECT_EQ(ReasonOf(WriteStoredZip(folder_ + "/data", folder_ + "/none/a.zip")), ERROR_REASON_FILE_ACCESS);
+  EXPECT_EQ(ReasonOf(WriteStoredZip(folder_ + "/data", folder_ + "/none/a.zip")),
+            ERROR_REASON_FILE_ACCESS);
   fs::create_symlink("/etc/passwd", folder_ + "/data/out.npy");
-  EXPECT_EQ(ReasonOf(WriteStoredZip(folder_ + "/data", folder_ + "/a.zip")), ERROR_REASON_DATA_INVALID);
+  EXPECT_EQ(ReasonOf(WriteStoredZip(folder_ + "/data", folder_ + "/a.zip")),
+            ERROR_REASON_DATA_INVALID);
 }
 
 }  // namespace

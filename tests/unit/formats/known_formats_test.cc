@@ -23,27 +23,37 @@ struct FormatCase {
 
 TEST(IdentifyKnownFormat, NamesFormatsByTheirBytes) {
   using namespace std::string_literals;
-  const std::string node = "\x0a\x1c\x0a\x05" + "input"s + "\x12\x0b" + "Placeholder"s +
-                           "\x3a\x06\x0a\x01s\x12\x01x";
-  for (const FormatCase& test : std::vector<FormatCase>{
-           {"\x1c\0\0\0TFL3rest"s, "TensorFlow Lite"},
-           {"\x89HDF\r\n\x1a\n", "HDF5 (Keras .h5)"},
-           {"PK\x03\x04" "model.weights.h5 config.json", "Keras (.keras)"},
-           {"PK\x03\x04" "model/data.pkl", "PyTorch checkpoint (.pt, .pth)"},
-           {"PK\x03\x04" "m/code/__torch__.py m/constants.pkl m/data.pkl", "TorchScript"},
-           {"PK\x03\x04" "input.npy", "NumPy archive (.npz)"},
-           {"PK\x03\x04" "readme", "ZIP archive"},
-           {"GGUF\3\0\0\0"s, "GGUF"},
-           {"\x02\0\0\0\0\0\0\0{}"s, ""},  // an empty header names no tensor
-           {"\x07\0\0\0\0\0\0\0{\"a\":1}"s, "safetensors"},
-           {"\x80\x04\x95", "Python pickle (old .pth, scikit-learn)"},
-           {"7767517\n3 2\n", "ncnn/pnnx parameters"},
-           {"\x93NUMPY\x01\0"s, "NumPy array (.npy)"},
-           {"\x1f\x8b\x08", "gzip"},
-           {node, "TensorFlow GraphDef"},
-           {"hello", ""},
-           {"", ""},
-           {std::string(100, '\0'), ""}}) {
+  const std::string node =
+      "\x0a\x1c\x0a\x05" + "input"s + "\x12\x0b" + "Placeholder"s + "\x3a\x06\x0a\x01s\x12\x01x";
+  for (const FormatCase& test :
+       std::vector<FormatCase>{{"\x1c\0\0\0TFL3rest"s, "TensorFlow Lite"},
+                               {"\x89HDF\r\n\x1a\n", "HDF5 (Keras .h5)"},
+                               {"PK\x03\x04"
+                                "model.weights.h5 config.json",
+                                "Keras (.keras)"},
+                               {"PK\x03\x04"
+                                "model/data.pkl",
+                                "PyTorch checkpoint (.pt, .pth)"},
+                               {"PK\x03\x04"
+                                "m/code/__torch__.py m/constants.pkl m/data.pkl",
+                                "TorchScript"},
+                               {"PK\x03\x04"
+                                "input.npy",
+                                "NumPy archive (.npz)"},
+                               {"PK\x03\x04"
+                                "readme",
+                                "ZIP archive"},
+                               {"GGUF\3\0\0\0"s, "GGUF"},
+                               {"\x02\0\0\0\0\0\0\0{}"s, ""},  // an empty header names no tensor
+                               {"\x07\0\0\0\0\0\0\0{\"a\":1}"s, "safetensors"},
+                               {"\x80\x04\x95", "Python pickle (old .pth, scikit-learn)"},
+                               {"7767517\n3 2\n", "ncnn/pnnx parameters"},
+                               {"\x93NUMPY\x01\0"s, "NumPy array (.npy)"},
+                               {"\x1f\x8b\x08", "gzip"},
+                               {node, "TensorFlow GraphDef"},
+                               {"hello", ""},
+                               {"", ""},
+                               {std::string(100, '\0'), ""}}) {
     const KnownFormat known = IdentifyKnownFormat(std::as_bytes(std::span(test.bytes)));
     EXPECT_EQ(known.name, test.name) << test.bytes;
     EXPECT_EQ(known.remedy.empty(), known.name.empty());
@@ -53,7 +63,8 @@ TEST(IdentifyKnownFormat, NamesFormatsByTheirBytes) {
 TEST(FormatRegistry, RecognisesOnnxByStructureNotByName) {
   const std::string bytes = testing::ParseProto(R"(
     <ir_version: 8, opset_import: ["" : 17]>
-    agraph (float[1] x) => (float[1] y) { y = Relu(x) })").SerializeAsString();
+    agraph (float[1] x) => (float[1] y) { y = Relu(x) })")
+                                .SerializeAsString();
   const auto recognise = [](std::string_view name, const std::string& content) {
     return FormatRegistry::Get().Recognise({MakeInput(name, content), {}});
   };

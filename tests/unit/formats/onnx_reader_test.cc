@@ -15,11 +15,11 @@
 namespace modelpress {
 namespace {
 
-using ::testing::HasSubstr;
 using onnx_format::AppendTag;
 using onnx_format::AppendVarint;
 using onnx_format::WireType;
 using testing::FindInitializer;
+using ::testing::HasSubstr;
 using testing::MakeInput;
 using testing::ParseProto;
 using testing::ReadModel;
@@ -77,20 +77,30 @@ TEST(OnnxReader, ReadsTypedDataOfAnySize) {
       for (int i = 0; i < entries; ++i) {
         const uint64_t bits = (i * 37 + 1) % 120;
         switch (data_type) {
-          case DataType::kFloat: tensor->add_float_data(std::bit_cast<float>(uint32_t(bits))); break;
+          case DataType::kFloat:
+            tensor->add_float_data(std::bit_cast<float>(uint32_t(bits)));
+            break;
           case DataType::kComplex64:
             tensor->add_float_data(std::bit_cast<float>(uint32_t(bits)));
             tensor->add_float_data(0);
             break;
-          case DataType::kDouble: tensor->add_double_data(std::bit_cast<double>(bits)); break;
+          case DataType::kDouble:
+            tensor->add_double_data(std::bit_cast<double>(bits));
+            break;
           case DataType::kComplex128:
             tensor->add_double_data(std::bit_cast<double>(bits));
             tensor->add_double_data(0);
             break;
-          case DataType::kInt64: tensor->add_int64_data(static_cast<int64_t>(bits)); break;
+          case DataType::kInt64:
+            tensor->add_int64_data(static_cast<int64_t>(bits));
+            break;
           case DataType::kUint32:
-          case DataType::kUint64: tensor->add_uint64_data(bits); break;
-          default: tensor->add_int32_data(static_cast<int32_t>(bits)); break;
+          case DataType::kUint64:
+            tensor->add_uint64_data(bits);
+            break;
+          default:
+            tensor->add_int32_data(static_cast<int32_t>(bits));
+            break;
         }
         const int width = four_bit ? 1 : BitsPerElement(data_type) / 8;
         std::string element(width, '\0');
@@ -155,8 +165,8 @@ TEST(OnnxReader, LastRawDataWins) {
   const std::string ones(8192, '\x01');
   const std::string twos(8192, '\x02');
   const auto proto = Holder(onnx::TensorProto::UINT8, {8192});
-  const std::vector<double> values =
-      ReadValues(ReadBytes(WithTensorBytes(proto, Field(9, ones) + Field(9, "x") + Field(9, twos))));
+  const std::vector<double> values = ReadValues(
+      ReadBytes(WithTensorBytes(proto, Field(9, ones) + Field(9, "x") + Field(9, twos))));
   ASSERT_EQ(values.size(), 8192);
   EXPECT_EQ(values[0], 2);
 }
@@ -167,8 +177,8 @@ TEST(OnnxReader, RefusesATensorInTwoPieces) {
     <ir_version: 9, opset_import: ["" : 19]>
     agraph (float[1] x) => (float[1] y) { c = Constant <value = float[1] {1}> ()  y = Add(x, c) })");
   onnx::NodeProto node = proto.graph().node(0);
-  const std::string attribute = node.attribute(0).SerializeAsString() +
-                                Field(5, node.attribute(0).t().SerializeAsString());
+  const std::string attribute =
+      node.attribute(0).SerializeAsString() + Field(5, node.attribute(0).t().SerializeAsString());
   node.clear_attribute();
   onnx::GraphProto graph = proto.graph();
   graph.clear_node();
@@ -234,8 +244,8 @@ onnx::ModelProto External(const std::string& location, const std::string& offset
 TEST(OnnxReader, TakesExternalDataFromTheNamedBlob) {
   const InputFile blob = MakeInput("sub/w.data", std::string(100, '\1') + std::string(6000, '\2'));
   const auto read = [&](const std::string& location, const std::string& offset) {
-    return ReadModel(InputFiles{
-        MakeInput("m", External(location, offset).SerializeAsString()), {blob}});
+    return ReadModel(
+        InputFiles{MakeInput("m", External(location, offset).SerializeAsString()), {blob}});
   };
   const auto model = read("./sub/w.data", "100");
   const std::vector<double> values = ReadValues(model);
@@ -250,13 +260,14 @@ TEST(OnnxReader, TakesExternalDataFromTheNamedBlob) {
 
 // Shapes stay inline whatever their size: neither the runtime nor shape inference reads external ones.
 TEST(OnnxReader, KeepsShapeTensorsInline) {
-  const auto model = onnx_format::ReadOnnx(
-      InputFiles{MakeInput("m", ParseProto(R"(
+  const auto model = onnx_format::ReadOnnx(InputFiles{MakeInput("m", ParseProto(R"(
         <ir_version: 8, opset_import: ["" : 17]>
         agraph (float[4] x) => (float[A, B] y)
         <int64[2] shape = {2, 2}, float[4] w = {1, 2, 3, 4}>
-        { a = Add(x, w)  y = Reshape(a, shape) })").SerializeAsString()), {}},
-      testing::TestJob().context(), /*inline_bytes=*/0);
+        { a = Add(x, w)  y = Reshape(a, shape) })")
+                                                                         .SerializeAsString()),
+                                                      {}},
+                                           testing::TestJob().context(), /*inline_bytes=*/0);
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ(model->Weight(*FindInitializer(*model, "shape")), nullptr);
   EXPECT_NE(model->Weight(*FindInitializer(*model, "w")), nullptr);

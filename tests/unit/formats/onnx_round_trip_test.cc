@@ -172,8 +172,8 @@ TEST(OnnxWriter, NamesAMissingFolder) {
   absl::StatusOr<Model> model = ReadModel(WeightsEverywhere(1));
   ASSERT_TRUE(model.ok()) << model.status();
   TestJob job;
-  const auto files = Onnx().Write(*model, Output(), job.folder() + "/missing", "out.onnx",
-                                  job.context());
+  const auto files =
+      Onnx().Write(*model, Output(), job.folder() + "/missing", "out.onnx", job.context());
   EXPECT_EQ(ReasonOf(files.status()), ERROR_REASON_FILE_ACCESS);
 }
 

@@ -190,7 +190,8 @@ TEST(TaskMeterTest, LabelsOutsideTheClassesNameTheSample) {
 TEST(TaskMeterTest, OneScoreWithOtherLabelsIsARegressionUnlessTold) {
   TaskSettings settings{.task = Judging::TASK_BINARY, .output = "y", .guessed = true};
   TaskMeter guessed(settings);
-  ASSERT_TRUE(guessed.Add({{"y", Floats({2, 1}, {0.2f, 0.9f})}}, Labelled(Int64s({2}, {0, 1}), 2)).ok());
+  ASSERT_TRUE(
+      guessed.Add({{"y", Floats({2, 1}, {0.2f, 0.9f})}}, Labelled(Int64s({2}, {0, 1}), 2)).ok());
   EXPECT_TRUE(guessed.labels_are_classes());
   ASSERT_TRUE(guessed.Add({{"y", Floats({1, 1}, {210})}}, Labelled(Int64s({1}, {216}), 1)).ok());
   EXPECT_FALSE(guessed.labels_are_classes());
@@ -198,7 +199,8 @@ TEST(TaskMeterTest, OneScoreWithOtherLabelsIsARegressionUnlessTold) {
 
   settings.guessed = false;
   TaskMeter told(settings);
-  const absl::Status status = told.Add({{"y", Floats({1, 1}, {210})}}, Labelled(Int64s({1}, {216}), 1));
+  const absl::Status status =
+      told.Add({{"y", Floats({1, 1}, {210})}}, Labelled(Int64s({1}, {216}), 1));
   EXPECT_EQ(ReasonOf(status), ERROR_REASON_DATA_INVALID);
 }
 

@@ -12,8 +12,8 @@ namespace modelpress {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::UnorderedElementsAre;
 using testing::ParseProto;
+using ::testing::UnorderedElementsAre;
 
 constexpr char kWithSubgraph[] = R"(
   <ir_version: 8, opset_import: ["" : 17]>

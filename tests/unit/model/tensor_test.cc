@@ -58,39 +58,39 @@ TEST(ElementAsDouble, KnowsEveryType) {
   const double kNan = std::nan("");
   const double kInf = HUGE_VAL;
   // Patterns by hand from IEEE 754 and the FP8 and MX format definitions.
-  for (const ElementCase& test : std::vector<ElementCase>{
-           {DataType::kFloat, 0xC0490FDB, 0, -3.1415927410125732},
-           {DataType::kDouble, 0x3FF8000000000000, 0, 1.5},
-           {DataType::kInt8, 0xFF80, 0, -128},
-           {DataType::kInt8, 0xFF80, 1, -1},
-           {DataType::kUint8, 0xFF80, 1, 255},
-           {DataType::kBool, 1, 0, 1},
-           {DataType::kInt16, 0x8000, 0, -32768},
-           {DataType::kUint16, 0x8000, 0, 32768},
-           {DataType::kInt32, 0xFFFFFFFE, 0, -2},
-           {DataType::kUint32, 0xFFFFFFFE, 0, 4294967294.0},
-           {DataType::kInt64, ~uint64_t{0}, 0, -1},
-           {DataType::kFloat16, 0x3C00, 0, 1},
-           {DataType::kFloat16, 0x0001, 0, std::ldexp(1, -24)},
-           {DataType::kFloat16, 0xFBFF, 0, -65504},
-           {DataType::kFloat16, 0xFC00, 0, -kInf},
-           {DataType::kFloat16, 0x7E00, 0, kNan},
-           {DataType::kBfloat16, 0x3FC0, 0, 1.5},
-           {DataType::kFloat8E4M3FN, 0x7E, 0, 448},
-           {DataType::kFloat8E4M3FN, 0x7F, 0, kNan},
-           {DataType::kFloat8E4M3FN, 0x01, 0, std::ldexp(1, -9)},
-           {DataType::kFloat8E4M3FNUZ, 0x7F, 0, 240},
-           {DataType::kFloat8E4M3FNUZ, 0x80, 0, kNan},
-           {DataType::kFloat8E5M2, 0x7B, 0, 57344},
-           {DataType::kFloat8E5M2, 0x7C, 0, kInf},
-           {DataType::kFloat8E5M2FNUZ, 0x7F, 0, 57344},
-           {DataType::kUint4, 0xF1, 0, 1},
-           {DataType::kUint4, 0xF1, 1, 15},
-           {DataType::kInt4, 0x8F, 0, -1},
-           {DataType::kInt4, 0x8F, 1, -8},
-           {DataType::kFloat4E2M1, 0xF1, 0, 0.5},
-           {DataType::kFloat4E2M1, 0xF1, 1, -6},
-           {DataType::kComplex64, 0, 0, kNan}}) {
+  for (const ElementCase& test :
+       std::vector<ElementCase>{{DataType::kFloat, 0xC0490FDB, 0, -3.1415927410125732},
+                                {DataType::kDouble, 0x3FF8000000000000, 0, 1.5},
+                                {DataType::kInt8, 0xFF80, 0, -128},
+                                {DataType::kInt8, 0xFF80, 1, -1},
+                                {DataType::kUint8, 0xFF80, 1, 255},
+                                {DataType::kBool, 1, 0, 1},
+                                {DataType::kInt16, 0x8000, 0, -32768},
+                                {DataType::kUint16, 0x8000, 0, 32768},
+                                {DataType::kInt32, 0xFFFFFFFE, 0, -2},
+                                {DataType::kUint32, 0xFFFFFFFE, 0, 4294967294.0},
+                                {DataType::kInt64, ~uint64_t{0}, 0, -1},
+                                {DataType::kFloat16, 0x3C00, 0, 1},
+                                {DataType::kFloat16, 0x0001, 0, std::ldexp(1, -24)},
+                                {DataType::kFloat16, 0xFBFF, 0, -65504},
+                                {DataType::kFloat16, 0xFC00, 0, -kInf},
+                                {DataType::kFloat16, 0x7E00, 0, kNan},
+                                {DataType::kBfloat16, 0x3FC0, 0, 1.5},
+                                {DataType::kFloat8E4M3FN, 0x7E, 0, 448},
+                                {DataType::kFloat8E4M3FN, 0x7F, 0, kNan},
+                                {DataType::kFloat8E4M3FN, 0x01, 0, std::ldexp(1, -9)},
+                                {DataType::kFloat8E4M3FNUZ, 0x7F, 0, 240},
+                                {DataType::kFloat8E4M3FNUZ, 0x80, 0, kNan},
+                                {DataType::kFloat8E5M2, 0x7B, 0, 57344},
+                                {DataType::kFloat8E5M2, 0x7C, 0, kInf},
+                                {DataType::kFloat8E5M2FNUZ, 0x7F, 0, 57344},
+                                {DataType::kUint4, 0xF1, 0, 1},
+                                {DataType::kUint4, 0xF1, 1, 15},
+                                {DataType::kInt4, 0x8F, 0, -1},
+                                {DataType::kInt4, 0x8F, 1, -8},
+                                {DataType::kFloat4E2M1, 0xF1, 0, 0.5},
+                                {DataType::kFloat4E2M1, 0xF1, 1, -6},
+                                {DataType::kComplex64, 0, 0, kNan}}) {
     const Tensor tensor{test.type, {2}, std::as_bytes(std::span(&test.pattern, 1)), nullptr, {}};
     const double value = ElementAsDouble(tensor, test.index);
     if (std::isnan(test.value)) {
@@ -182,10 +182,11 @@ TEST(Model, ReplacesATensorByItsOwnBytes) {
   tensor.set_name("w");
   const std::vector<int64_t> dims = {2};
   const std::vector<float> values = {1, 2};
-  ASSERT_TRUE(model.SetInline(&tensor, DataType::kFloat, dims, std::as_bytes(std::span(values)))
-                  .ok());
-  ASSERT_TRUE(model.SetInline(&tensor, DataType::kInt64, std::vector<int64_t>{1},
-                              *model.Bytes(tensor)).ok());
+  ASSERT_TRUE(
+      model.SetInline(&tensor, DataType::kFloat, dims, std::as_bytes(std::span(values))).ok());
+  ASSERT_TRUE(
+      model.SetInline(&tensor, DataType::kInt64, std::vector<int64_t>{1}, *model.Bytes(tensor))
+          .ok());
   EXPECT_EQ(tensor.name(), "w");
   EXPECT_EQ(tensor.dims(0), 1);
   EXPECT_EQ(tensor.raw_data().size(), 8);

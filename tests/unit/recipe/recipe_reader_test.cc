@@ -1,6 +1,6 @@
 // Recipes as text: what is read, and what every kind of mistake is answered with.
-#include "core/base/format_string.h"
 #include "core/recipe/recipe_reader.h"
+#include "core/base/format_string.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,7 +1,7 @@
 // Whole jobs on the trained digits model: what comes out, the same bytes for any thread count, and
 // what faults leave.
-#include "core/base/format_string.h"
 #include "core/recipe/run.h"
+#include "core/base/format_string.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -137,9 +137,9 @@ TEST(RunRecipeTest, AMissedBoundTakesTheArtifactAwayUnlessItWasAskedFor) {
     TestJob job;
     const JobOutcome outcome =
         RunDigits(FormatString("passes: [{{quantize_weights: {{}}}}]\nquality: [{{metric: sqnr_db, "
-                              "min: 200}}]\njudging: "
-                              "{{keep_on_miss: {}, batch_size: 64, latency: false}}",
-                              keep),
+                               "min: 200}}]\njudging: "
+                               "{{keep_on_miss: {}, batch_size: 64, latency: false}}",
+                               keep),
                   job);
     EXPECT_EQ(outcome.error().reason(), ERROR_REASON_QUALITY_BOUND_MISSED)
         << outcome.error_message();
@@ -283,15 +283,15 @@ TEST(RunRecipeTest, BytesAreTheSameInEveryBuild) {
        "5467e8950836cb0c7b3f25aed8b6202d5492695819fe38c57acf4376d522d511"},
       {"quantize_dead_zone: {weights: {min_elements: 64}}",
        "2adfa4654f98045fe53d8ccfde55cdff806ab5c0be9230f7e6eb24f9d2d19631"},
-      {"convert_float16: {}",
-       "110029f12333d4715b219639b7162afcf1bb377226e642301fe9150c7c6a0b02"},
+      {"convert_float16: {}", "110029f12333d4715b219639b7162afcf1bb377226e642301fe9150c7c6a0b02"},
       {"prune_magnitude: {sparsity_global: 0.5}",
        "743f1553d5f7c4091360782d7d52b6e79cf5208adc7790f454a172339aac70f3"},
   };
   for (const auto& [pass, sha256] : cases) {
     TestJob job(2);
     const JobOutcome outcome =
-        RunDigits(FormatString("passes: [{{{}}}]\njudging: {{gate: structure}}\n", pass), job, /*data=*/false);
+        RunDigits(FormatString("passes: [{{{}}}]\njudging: {{gate: structure}}\n", pass), job,
+                  /*data=*/false);
     ASSERT_FALSE(outcome.has_error()) << outcome.error_message();
     onnx::ModelProto model;
     ASSERT_TRUE(model.ParseFromString(ReadFile(OutFolder(job) + "/" + outcome.files(0).name())));

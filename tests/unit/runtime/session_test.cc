@@ -117,7 +117,8 @@ TEST(SessionTest, HalfAGigabyteOfWeightsCostsNoAnonymousMemory) {
   auto file = scratch->NewFile(length).value();
   ASSERT_TRUE(model.SetWeight(weight, DataType::kFloat, dims, {file, 0, length}).ok());
   (void)Session::Create(Parse(R"(<ir_version: 8, opset_import: ["" : 17]>
-    g (float[1] x) => (float[1] y) { y = Neg(x) })"), {});  // pays for the environment
+    g (float[1] x) => (float[1] y) { y = Neg(x) })"),
+                        {});  // pays for the environment
   const uint64_t before = AnonymousKib();
   auto session = Session::Create(model, {}).value();
   const auto outputs =
@@ -130,11 +131,11 @@ TEST(SessionTest, HalfAGigabyteOfWeightsCostsNoAnonymousMemory) {
 std::map<size_t, std::vector<float>> Observe(const Model& model, std::vector<ValueKey> taps,
                                              const TensorMap& inputs, TensorMap* outputs) {
   std::map<size_t, std::vector<float>> seen;
-  auto session =
-      Session::Create(model, {.taps = std::move(taps), .observer = [&](size_t tap, const Tensor& x) {
-                                const auto values = x.as<float>();
-                                seen[tap].insert(seen[tap].end(), values.begin(), values.end());
-                              }});
+  auto session = Session::Create(
+      model, {.taps = std::move(taps), .observer = [&](size_t tap, const Tensor& x) {
+                const auto values = x.as<float>();
+                seen[tap].insert(seen[tap].end(), values.begin(), values.end());
+              }});
   EXPECT_TRUE(session.ok()) << session.status();
   if (session.ok()) *outputs = (*session)->Run(inputs).value();
   return seen;
@@ -144,8 +145,8 @@ TEST(SessionTest, TapsSeeInputsInnerValuesAndOutputs) {
   const Model model = Parse(R"(<ir_version: 8, opset_import: ["" : 17]>
     g (float[2] x) => (float[2] y) { t = Neg(x)  y = Abs(t) })");
   TensorMap outputs;
-  const auto seen = Observe(model, {{"", "t"}, {"", "x"}, {"", "y"}},
-                            {{"x", Floats({2}, {1, -2})}}, &outputs);
+  const auto seen =
+      Observe(model, {{"", "t"}, {"", "x"}, {"", "y"}}, {{"x", Floats({2}, {1, -2})}}, &outputs);
   EXPECT_THAT(seen, ElementsAre(Pair(0, ElementsAre(-1, 2)), Pair(1, ElementsAre(1, -2)),
                                 Pair(2, ElementsAre(1, 2))));
   EXPECT_THAT(outputs.at("y").as<float>(), ElementsAre(1, 2));
@@ -180,8 +181,9 @@ TEST(SessionTest, TapsSeeTheBranchThatRunsAndEveryTurnOfALoop) {
         { c_out = Identity(c_in) d = Add(s, s) }>
     })");
   TensorMap outputs;
-  EXPECT_THAT(Observe(loop, {{"y/body", "d"}, {"y/body", "s"}}, {{"x", Floats({1}, {1})}}, &outputs),
-              ElementsAre(Pair(0, ElementsAre(2, 4, 8)), Pair(1, ElementsAre(1, 2, 4))));
+  EXPECT_THAT(
+      Observe(loop, {{"y/body", "d"}, {"y/body", "s"}}, {{"x", Floats({1}, {1})}}, &outputs),
+      ElementsAre(Pair(0, ElementsAre(2, 4, 8)), Pair(1, ElementsAre(1, 2, 4))));
 }
 
 TEST(SessionTest, StringsGoInAndOut) {
@@ -289,8 +291,8 @@ struct BadModel {
 TEST(SessionTest, RefusalsAreTyped) {
   const BadModel cases[] = {
       {R"(<ir_version: 8, opset_import: ["" : 17]>
-          g (float[1] x) => (float[1] y) { y = NoSuchOp(x) })", ERROR_REASON_OP_UNSUPPORTED,
-       "NoSuchOp"},
+          g (float[1] x) => (float[1] y) { y = NoSuchOp(x) })",
+       ERROR_REASON_OP_UNSUPPORTED, "NoSuchOp"},
       {R"(<ir_version: 8, opset_import: ["" : 17, "com.example" : 1]>
           g (float[1] x) => (float[1] y) { y = com.example.Thing(x) })",
        ERROR_REASON_OP_UNSUPPORTED, "com.example:Thing"},
@@ -298,12 +300,14 @@ TEST(SessionTest, RefusalsAreTyped) {
           g (uint16[2] x) => (uint16[2] y) { y = BitShift<direction = "LEFT">(x, x) })",
        ERROR_REASON_OP_UNSUPPORTED, "BitShift"},
       {R"(<ir_version: 8, opset_import: ["" : 99]>
-          g (float[1] x) => (float[1] y) { y = Neg(x) })", ERROR_REASON_OPSET_UNSUPPORTED, ""},
+          g (float[1] x) => (float[1] y) { y = Neg(x) })",
+       ERROR_REASON_OPSET_UNSUPPORTED, ""},
       {R"(<ir_version: 99, opset_import: ["" : 17]>
-          g (float[1] x) => (float[1] y) { y = Neg(x) })", ERROR_REASON_OPSET_UNSUPPORTED, ""},
+          g (float[1] x) => (float[1] y) { y = Neg(x) })",
+       ERROR_REASON_OPSET_UNSUPPORTED, ""},
       {R"(<ir_version: 8, opset_import: ["" : 17]>
-          g (float[1] x) => (float[1] y) { y = Add(x, ghost) })", ERROR_REASON_MODEL_MALFORMED,
-       ""},
+          g (float[1] x) => (float[1] y) { y = Add(x, ghost) })",
+       ERROR_REASON_MODEL_MALFORMED, ""},
   };
   for (const BadModel& bad : cases) {
     const absl::Status status = Session::Create(Parse(bad.text), {}).status();
@@ -322,8 +326,7 @@ TEST(SessionTest, BadInputsAndFailingKernelsAreTyped) {
   EXPECT_EQ(ReasonOf(session->Run({{"x", one}}).status()), ERROR_REASON_DATA_INVALID);
   EXPECT_EQ(ReasonOf(session->Run({{"x", one}, {"z", one}, {"q", one}}).status()),
             ERROR_REASON_DATA_INVALID);
-  const absl::Status status =
-      session->Run({{"x", one}, {"z", Floats({3}, {1, 2, 3})}}).status();
+  const absl::Status status = session->Run({{"x", one}, {"z", Floats({3}, {1, 2, 3})}}).status();
   EXPECT_EQ(ReasonOf(status), ERROR_REASON_RUNTIME_FAILED);
   EXPECT_EQ(DetailOf(status).metadata().at("op"), "Add");
 }
@@ -335,10 +338,9 @@ TEST(ProfileTest, SeesFusionAndTimes) {
   auto scratch = Scratch::Temporary(0).value();
   const auto graph = InspectOptimizedGraph(model, 1, *scratch).value();
   for (const auto& [op, count] : graph.operators) EXPECT_NE(op, "Relu") << "must be fused";
-  const auto times =
-      ProfileModel(model, {{"x", Floats({1, 1, 4, 4}, std::vector<float>(16, 1.f))}}, 1, 3,
-                   *scratch)
-          .value();
+  const auto times = ProfileModel(model, {{"x", Floats({1, 1, 4, 4}, std::vector<float>(16, 1.f))}},
+                                  1, 3, *scratch)
+                         .value();
   ASSERT_FALSE(times.empty());
   EXPECT_EQ(times[0].op_type.find("Relu"), std::string::npos);
   EXPECT_GT(times[0].seconds, 0);

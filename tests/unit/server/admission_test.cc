@@ -10,7 +10,8 @@
 namespace modelpress {
 namespace {
 
-constexpr AdmissionLimits kLimits = {.memory_bytes = 100, .scratch_bytes = 1000, .workers = 1, .max_queued_jobs = 2};
+constexpr AdmissionLimits kLimits = {
+    .memory_bytes = 100, .scratch_bytes = 1000, .workers = 1, .max_queued_jobs = 2};
 
 TEST(AdmissionTest, RefusesForEverWhatIsLargerThanTheServer) {
   Admission admission(kLimits);
@@ -54,7 +55,8 @@ TEST(AdmissionTest, JobsWaitForMemory) {
 }
 
 TEST(AdmissionTest, WorkersGetTheirPlanOrAnEqualShare) {
-  const Admission admission({.memory_bytes = 100, .scratch_bytes = 1, .workers = 4, .max_queued_jobs = 0});
+  const Admission admission(
+      {.memory_bytes = 100, .scratch_bytes = 1, .workers = 4, .max_queued_jobs = 0});
   EXPECT_EQ(admission.WorkerMemoryLimit(10), 25u);
   EXPECT_EQ(admission.WorkerMemoryLimit(70), 70u);
 }

@@ -50,7 +50,8 @@ TEST_F(ArtifactTest, ChunksAreContiguousFromTheGivenOffsets) {
     std::vector<std::string> chunks;
     while (const auto chunk = reader.Next()) {
       EXPECT_EQ(chunk->crc32c, testing::Crc(chunk->data));
-      chunks.push_back(std::to_string(chunk->file_index) + ":" + std::to_string(chunk->offset) + ":" + chunk->data);
+      chunks.push_back(std::to_string(chunk->file_index) + ":" + std::to_string(chunk->offset) +
+                       ":" + chunk->data);
     }
     EXPECT_EQ(chunks, c.chunks);
   }

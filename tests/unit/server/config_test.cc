@@ -11,7 +11,8 @@
 namespace modelpress {
 namespace {
 
-const Machine kMachine = {.cores = 8, .memory_bytes = 1000, .scratch_free_bytes = 2000, .host_address = "pod"};
+const Machine kMachine = {
+    .cores = 8, .memory_bytes = 1000, .scratch_free_bytes = 2000, .host_address = "pod"};
 
 ServerConfig Filled() {
   ServerConfig config;
@@ -76,7 +77,8 @@ TEST(ServerConfigTest, RefusesWhatCannotWork) {
 TEST(ServerConfigTest, HostAndPort) {
   EXPECT_EQ(ParseHostPort("[::1]:80")->host, "::1");
   EXPECT_EQ(ParseHostPort("a:0")->port, 0);
-  for (const char* text : {"", "a", "a:", "a:b", "a:-1", "a:65536"}) EXPECT_FALSE(ParseHostPort(text).ok()) << text;
+  for (const char* text : {"", "a", "a:", "a:b", "a:-1", "a:65536"})
+    EXPECT_FALSE(ParseHostPort(text).ok()) << text;
 }
 
 class CommandLineTest : public ::testing::Test {
@@ -95,7 +97,8 @@ class CommandLineTest : public ::testing::Test {
 
 TEST_F(CommandLineTest, FlagsReplaceTheFile) {
   const std::string path = File("listen: 127.0.0.1:1\nworkers: 3\ndrain_delay_seconds: 0\n");
-  const auto result = Read({"--config", path.c_str(), "--workers", "5", "--no-reflection", "--check-config"});
+  const auto result =
+      Read({"--config", path.c_str(), "--workers", "5", "--no-reflection", "--check-config"});
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->config.listen(), "127.0.0.1:1");
   EXPECT_EQ(result->config.workers(), 5u);

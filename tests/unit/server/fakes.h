@@ -46,8 +46,12 @@ struct RecordingListener final : JobListener {
   int leases_expired = 0;
 };
 
-inline std::string Digest(const std::string& bytes) { return Sha256Hex(std::as_bytes(std::span(bytes))); }
-inline uint32_t Crc(const std::string& bytes) { return static_cast<uint32_t>(absl::ComputeCrc32c(bytes)); }
+inline std::string Digest(const std::string& bytes) {
+  return Sha256Hex(std::as_bytes(std::span(bytes)));
+}
+inline uint32_t Crc(const std::string& bytes) {
+  return static_cast<uint32_t>(absl::ComputeCrc32c(bytes));
+}
 inline Executor Inline() {
   return [](Task task) { task(); };
 }

@@ -25,7 +25,8 @@ class JobTableTest : public ::testing::Test {
  protected:
   JobTableTest() : scratch_(*Scratch::Temporary(0)) {
     JobTableOptions options;
-    options.admission = {.memory_bytes = 100, .scratch_bytes = 1000, .workers = 1, .max_queued_jobs = 2};
+    options.admission = {
+        .memory_bytes = 100, .scratch_bytes = 1000, .workers = 1, .max_queued_jobs = 2};
     options.limits.set_lease_seconds(60);
     options.advertise = "host:1";
     options.scratch_folder = scratch_->folder();
@@ -40,7 +41,8 @@ class JobTableTest : public ::testing::Test {
     blob.set_size_bytes(size);
     return {blob};
   }
-  absl::StatusOr<JobTable::Started> TryStart(const std::string& request_id, std::shared_ptr<FakeStream> stream,
+  absl::StatusOr<JobTable::Started> TryStart(const std::string& request_id,
+                                             std::shared_ptr<FakeStream> stream,
                                              uint64_t memory = 10, double deadline = 100) {
     Plan plan;
     plan.set_memory_bytes(memory);
@@ -49,7 +51,8 @@ class JobTableTest : public ::testing::Test {
     spec.set_deadline_seconds(deadline);
     return table_->Start(spec, OneModel(), request_id, plan, std::move(stream));
   }
-  JobPtr Start(const std::string& request_id, std::shared_ptr<FakeStream> stream, uint64_t memory = 10) {
+  JobPtr Start(const std::string& request_id, std::shared_ptr<FakeStream> stream,
+               uint64_t memory = 10) {
     auto started = TryStart(request_id, std::move(stream), memory);
     EXPECT_TRUE(started.ok()) << started.status();
     return started->job;
@@ -110,7 +113,8 @@ TEST_F(JobTableTest, RetryOfAStartFindsItsJob) {
   EXPECT_TRUE(again->existed);
   EXPECT_EQ(again->job, job);
   EXPECT_EQ(stream_->taken_over, 1);
-  EXPECT_EQ(ReasonOf(TryStart("a", newer, 10, /*deadline=*/7).status()), ERROR_REASON_REQUEST_ID_REUSED);
+  EXPECT_EQ(ReasonOf(TryStart("a", newer, 10, /*deadline=*/7).status()),
+            ERROR_REASON_REQUEST_ID_REUSED);
 }
 
 TEST_F(JobTableTest, QueueIsBoundedAndSaysWhenToComeBack) {
@@ -173,7 +177,8 @@ TEST_F(JobTableTest, CancelEndsAJobAtEveryStage) {
   EXPECT_EQ(table_->Cancel(uploading->id)->state(), Job::STATE_CANCELLED);
   Queue(queued);
   EXPECT_EQ(table_->Cancel(queued->id)->state(), Job::STATE_CANCELLED);
-  EXPECT_EQ(table_->Snapshot(queued).result().status().code(), static_cast<int>(absl::StatusCode::kCancelled));
+  EXPECT_EQ(table_->Snapshot(queued).result().status().code(),
+            static_cast<int>(absl::StatusCode::kCancelled));
   EXPECT_EQ(table_->Stats().queued, 0u);
 
   const JobPtr running = Start("running", stream_);
@@ -189,7 +194,8 @@ TEST_F(JobTableTest, CancelEndsAJobAtEveryStage) {
   EXPECT_EQ(StateOf(running), Job::STATE_CANCELLED);
   EXPECT_EQ(table_->Cancel(running->id)->state(), Job::STATE_CANCELLED);  // changes nothing
   ASSERT_EQ(listener_.finished.size(), 3u);
-  for (const FinishedJob& job : listener_.finished) EXPECT_EQ(job.reason, ERROR_REASON_JOB_CANCELLED);
+  for (const FinishedJob& job : listener_.finished)
+    EXPECT_EQ(job.reason, ERROR_REASON_JOB_CANCELLED);
 }
 
 TEST_F(JobTableTest, DeadlineIsTheJobsError) {
@@ -261,7 +267,8 @@ TEST_F(JobTableTest, OldEventsGoAndTheFutureIsRefused) {
   const uint64_t newest = table_->Snapshot(job).last_sequence();
   EXPECT_TRUE(table_->Resume(job->id, newest, stream_).ok());
   EXPECT_TRUE(table_->Resume(job->id, newest - JobTable::kMaxHeldEvents, stream_).ok());
-  for (uint64_t after : {uint64_t{0}, newest - JobTable::kMaxHeldEvents - 1, newest + 1, ~uint64_t{0}}) {
+  for (uint64_t after :
+       {uint64_t{0}, newest - JobTable::kMaxHeldEvents - 1, newest + 1, ~uint64_t{0}}) {
     const absl::Status status = table_->Resume(job->id, after, stream_).status();
     EXPECT_EQ(ReasonOf(status), ERROR_REASON_STALE_SEQUENCE) << after;
     EXPECT_EQ(DetailOf(status).metadata().at("newest"), std::to_string(newest));
@@ -348,7 +355,9 @@ class FakeRunner final : public JobRunner {
    private:
     std::atomic<bool> cancelled_ = false;
   };
-  absl::StatusOr<std::unique_ptr<RunningJob>> Start(const WorkerRequest&) override { return std::make_unique<Running>(); }
+  absl::StatusOr<std::unique_ptr<RunningJob>> Start(const WorkerRequest&) override {
+    return std::make_unique<Running>();
+  }
 };
 
 // Many clients, slots and a housekeeper at once: every job ends, everything comes back. (For the thread sanitizer.)
@@ -358,7 +367,8 @@ TEST(JobTableConcurrencyTest, EverythingComesBack) {
   JobListener listener;
   TaskPool pool(2);
   JobTableOptions options;
-  options.admission = {.memory_bytes = 100, .scratch_bytes = 1000, .workers = 3, .max_queued_jobs = 5};
+  options.admission = {
+      .memory_bytes = 100, .scratch_bytes = 1000, .workers = 3, .max_queued_jobs = 5};
   options.limits.set_lease_seconds(60);
   options.scratch_folder = scratch->folder();
   JobTable table(options, &clock, [&](Task task) { pool.Post(std::move(task)); }, &listener);
@@ -384,7 +394,8 @@ TEST(JobTableConcurrencyTest, EverythingComesBack) {
           spec.set_deadline_seconds(1e6);
           Plan plan;
           plan.set_memory_bytes(40);
-          const auto started = table.Start(spec, {}, std::to_string(client) + "-" + std::to_string(i), plan, stream);
+          const auto started =
+              table.Start(spec, {}, std::to_string(client) + "-" + std::to_string(i), plan, stream);
           if (!started.ok()) {
             EXPECT_EQ(ReasonOf(started.status()), ERROR_REASON_QUEUE_FULL);
             std::this_thread::yield();

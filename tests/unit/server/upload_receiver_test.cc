@@ -24,26 +24,30 @@ class UploadTest : public ::testing::Test {
   UploadTest() : scratch_(*Scratch::Temporary(0)), pool_(std::make_unique<TaskPool>(3)) {}
 
   std::shared_ptr<UploadReceiver> Begin(std::vector<uint64_t> sizes) {
-    return UploadReceiver::Begin(scratch_->folder() + "/in", std::move(sizes), [this](Task task) { pool_->Post(std::move(task)); });
+    return UploadReceiver::Begin(scratch_->folder() + "/in", std::move(sizes),
+                                 [this](Task task) { pool_->Post(std::move(task)); });
   }
   static absl::StatusOr<UploadReceiver::Attachment> Attach(UploadReceiver& upload) {
     std::promise<absl::StatusOr<UploadReceiver::Attachment>> promise;
     upload.Attach([&](auto attachment) { promise.set_value(std::move(attachment)); });
     return promise.get_future().get();
   }
-  static absl::StatusOr<uint64_t> Append(UploadReceiver& upload, uint64_t generation, uint32_t blob, uint64_t offset,
-                                         const std::string& data, uint32_t crc) {
+  static absl::StatusOr<uint64_t> Append(UploadReceiver& upload, uint64_t generation, uint32_t blob,
+                                         uint64_t offset, const std::string& data, uint32_t crc) {
     std::promise<absl::StatusOr<uint64_t>> promise;
-    upload.Append(generation, blob, offset, data, crc, [&](auto committed) { promise.set_value(committed); });
+    upload.Append(generation, blob, offset, data, crc,
+                  [&](auto committed) { promise.set_value(committed); });
     return promise.get_future().get();
   }
-  static absl::StatusOr<uint64_t> Append(UploadReceiver& upload, uint64_t generation, uint32_t blob, uint64_t offset,
-                                         const std::string& data) {
+  static absl::StatusOr<uint64_t> Append(UploadReceiver& upload, uint64_t generation, uint32_t blob,
+                                         uint64_t offset, const std::string& data) {
     return Append(upload, generation, blob, offset, data, Crc(data));
   }
-  static absl::Status Finish(UploadReceiver& upload, uint64_t generation, std::vector<std::string> sha256) {
+  static absl::Status Finish(UploadReceiver& upload, uint64_t generation,
+                             std::vector<std::string> sha256) {
     std::promise<absl::Status> promise;
-    upload.Finish(generation, std::move(sha256), [&](const auto& status) { promise.set_value(status); });
+    upload.Finish(generation, std::move(sha256),
+                  [&](const auto& status) { promise.set_value(status); });
     return promise.get_future().get();
   }
   static std::string ReadFile(const std::string& path) {
@@ -67,8 +71,9 @@ TEST_F(UploadTest, StoresWhatArrivesInAnyInterleavingOfBlobs) {
       for (char& c : blob) c = static_cast<char>(random());
       sizes.push_back(blob.size());
     }
-    const auto upload = UploadReceiver::Begin(scratch_->folder() + "/" + std::to_string(seed), sizes,
-                                      [this](Task task) { pool_->Post(std::move(task)); });
+    const auto upload =
+        UploadReceiver::Begin(scratch_->folder() + "/" + std::to_string(seed), sizes,
+                              [this](Task task) { pool_->Post(std::move(task)); });
     const uint64_t generation = Attach(*upload)->generation;
     std::vector<uint64_t> sent(blobs.size());
     std::vector<std::string> digests;
@@ -76,7 +81,8 @@ TEST_F(UploadTest, StoresWhatArrivesInAnyInterleavingOfBlobs) {
     while (sent != sizes) {
       const size_t i = random() % blobs.size();
       const std::string piece = blobs[i].substr(sent[i], random() % 60000);
-      const auto committed = Append(*upload, generation, static_cast<uint32_t>(i + 1), sent[i], piece);
+      const auto committed =
+          Append(*upload, generation, static_cast<uint32_t>(i + 1), sent[i], piece);
       ASSERT_TRUE(committed.ok()) << committed.status();
       sent[i] += piece.size();
       ASSERT_EQ(*committed, sent[i]);
@@ -113,7 +119,8 @@ TEST_F(UploadTest, FaultsOfChunksChangeNothing) {
       EXPECT_EQ(DetailOf(committed.status()).metadata().at("expected"), "4");
     }
   }
-  EXPECT_EQ(ReasonOf(Append(*upload, generation, 1, 4, "456789", Crc("456780")).status()), ERROR_REASON_CHUNK_CORRUPT);
+  EXPECT_EQ(ReasonOf(Append(*upload, generation, 1, 4, "456789", Crc("456780")).status()),
+            ERROR_REASON_CHUNK_CORRUPT);
   EXPECT_EQ(Attach(*upload)->committed, (std::vector<uint64_t>{4, 0}));
 }
 
@@ -128,8 +135,10 @@ TEST_F(UploadTest, FinishNeedsEveryByte) {
   EXPECT_EQ(DetailOf(status).metadata().at("blob"), "2");
   ASSERT_TRUE(Append(*upload, generation, 2, 1, "b").ok());
   EXPECT_TRUE(Finish(*upload, generation, {Digest("0123"), Digest("ab")}).ok());
-  EXPECT_EQ(ReasonOf(Finish(*upload, generation, {Digest("0123"), Digest("ab")})), ERROR_REASON_PROTOCOL_VIOLATION);
-  EXPECT_EQ(ReasonOf(Append(*upload, generation, 2, 2, "").status()), ERROR_REASON_PROTOCOL_VIOLATION);
+  EXPECT_EQ(ReasonOf(Finish(*upload, generation, {Digest("0123"), Digest("ab")})),
+            ERROR_REASON_PROTOCOL_VIOLATION);
+  EXPECT_EQ(ReasonOf(Append(*upload, generation, 2, 2, "").status()),
+            ERROR_REASON_PROTOCOL_VIOLATION);
 }
 
 TEST_F(UploadTest, WrongDigestIsSentOnceMore) {
@@ -170,7 +179,8 @@ TEST_F(UploadTest, RacingSendersNeverMixTheirBytes) {
       uint64_t offset = attachment->committed[0];
       bool alone = true;
       while (alone && offset < kSize) {
-        const auto committed = Append(*upload, attachment->generation, 1, offset, bytes.substr(offset, 1000));
+        const auto committed =
+            Append(*upload, attachment->generation, 1, offset, bytes.substr(offset, 1000));
         alone = committed.ok();
         offset = alone ? *committed : offset;
       }
@@ -187,7 +197,8 @@ TEST_F(UploadTest, RacingSendersNeverMixTheirBytes) {
 
 TEST_F(UploadTest, UnusableFolderIsATypedError) {
   std::ofstream(scratch_->folder() + "/file") << "x";
-  const auto upload = UploadReceiver::Begin(scratch_->folder() + "/file/in", {1}, testing::Inline());
+  const auto upload =
+      UploadReceiver::Begin(scratch_->folder() + "/file/in", {1}, testing::Inline());
   EXPECT_EQ(ReasonOf(Attach(*upload).status()), ERROR_REASON_DISK_FULL);
 }
 

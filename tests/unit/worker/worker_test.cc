@@ -121,8 +121,7 @@ TEST_F(WorkerTest, MoreMemoryThanAllowedEndsTheJob) {
   WorkerRequest request = Request(kHungryModel);
   request.set_memory_limit_bytes(uint64_t{512} << 20);
   const JobOutcome outcome = Run(request);
-  EXPECT_EQ(outcome.error().reason(), ERROR_REASON_WORKER_OUT_OF_MEMORY)
-      << outcome.error_message();
+  EXPECT_EQ(outcome.error().reason(), ERROR_REASON_WORKER_OUT_OF_MEMORY) << outcome.error_message();
 }
 
 TEST_F(WorkerTest, CancellingADeafWorkerKillsItWithinASecond) {
