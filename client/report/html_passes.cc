@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "client/report/html.h"
 #include "client/terminal/format.h"
+#include "client/terminal/report_view.h"
 #include "core/base/status.h"
 
 namespace modelpress {
@@ -137,20 +138,10 @@ std::string Histograms(const PassReport& pass) {
 }
 
 std::string Trail(const PassReport& pass) {
-  if (pass.trail().empty()) return "";
-  std::vector<std::vector<std::string>> rows = {
-      {"tried", "bytes", "SQNR dB", "agreement", "accuracy", "latency", "verdict"}};
-  for (const TuneTrial& row : pass.trail()) {
-    rows.push_back({EscapeHtml(row.steps()), row.bytes() > 0 ? FormatBytes(row.bytes()) : "",
-                    row.has_sqnr_db() ? FormatNumber(row.sqnr_db()) : "",
-                    row.has_agreement() ? FormatPercent(row.agreement()) : "",
-                    row.has_accuracy_drop()
-                        ? absl::StrFormat("%+.2f points", 0 - row.accuracy_drop() * 100)
-                        : "",
-                    row.has_latency_ratio() ? absl::StrFormat("%.2fx", row.latency_ratio()) : "",
-                    row.holds()         ? "<span class=\"held\">holds</span>"
-                    : row.why().empty() ? "<span class=\"missed\">misses a bound</span>"
-                                        : EscapeHtml(row.why())});
+  std::vector<std::vector<std::string>> rows = TrailRows(pass);
+  if (rows.empty()) return "";
+  for (auto& row : rows) {
+    for (std::string& cell : row) cell = EscapeHtml(cell);
   }
   return absl::StrCat("<h3>What was tried</h3>\n", HtmlTable(rows));
 }

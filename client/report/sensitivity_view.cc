@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "client/terminal/format.h"
 
 namespace modelpress {
@@ -14,12 +15,16 @@ std::string Share(const std::optional<double>& value) {
   return value.has_value() ? FormatPercent(*value) : "";
 }
 
+std::string Points(const std::optional<double>& drop) {
+  return drop.has_value() ? absl::StrFormat("%+.2f points", 0 - *drop * 100) : "";
+}
+
 nlohmann::ordered_json LossJson(const ModelLoss& loss) {
   nlohmann::ordered_json row = nlohmann::ordered_json::object();
   // JSON has no infinity: an unchanged output has no number.
   if (std::isfinite(loss.sqnr_db)) row["model_sqnr_db"] = loss.sqnr_db;
   if (loss.agreement.has_value()) row["agreement"] = *loss.agreement;
-  if (loss.accuracy.has_value()) row["accuracy"] = *loss.accuracy;
+  if (loss.accuracy_drop.has_value()) row["accuracy_drop"] = *loss.accuracy_drop;
   return row;
 }
 
@@ -31,12 +36,12 @@ std::string RenderSensitivity(const Sensitivity& sensitivity) {
       {"layer", "read by", "model SQNR dB", "same top-1", "accuracy", "its own SQNR dB", "saves"});
   for (const LayerSensitivity& layer : sensitivity.layers) {
     table.AddRow({Printable(layer.tensor), Printable(layer.node), FormatNumber(layer.loss.sqnr_db),
-                  Share(layer.loss.agreement), Share(layer.loss.accuracy),
+                  Share(layer.loss.agreement), Points(layer.loss.accuracy_drop),
                   layer.weight_sqnr_db.has_value() ? FormatNumber(*layer.weight_sqnr_db) : "",
                   layer.saved_bytes.has_value() ? FormatBytes(*layer.saved_bytes) : ""});
   }
   table.AddRow({"all of them", "", FormatNumber(sensitivity.all.sqnr_db),
-                Share(sensitivity.all.agreement), Share(sensitivity.all.accuracy), "", ""});
+                Share(sensitivity.all.agreement), Points(sensitivity.all.accuracy_drop), "", ""});
   return absl::StrCat("Sensitivity on ", Printable(sensitivity.samples), ", the costliest first\n",
                       table.ToString());
 }

@@ -165,25 +165,6 @@ std::string SkipGroups(const PassReport& pass) {
   return absl::StrJoin(parts, "; ");
 }
 
-std::string TrailRows(const PassReport& pass) {
-  if (pass.trail().empty()) return "";
-  TextTable table;
-  table.AddRow({"tried", "bytes", "SQNR dB", "same top-1", "accuracy", "latency", ""});
-  for (const TuneTrial& row : pass.trail()) {
-    table.AddRow({Printable(row.steps()), row.bytes() > 0 ? FormatBytes(row.bytes()) : "",
-                  row.has_sqnr_db() ? FormatNumber(row.sqnr_db()) : "",
-                  row.has_agreement() ? FormatPercent(row.agreement()) : "",
-                  row.has_accuracy_drop()
-                      ? absl::StrFormat("%+.2f points", 0 - row.accuracy_drop() * 100)
-                      : "",
-                  row.has_latency_ratio() ? absl::StrFormat("%.2fx", row.latency_ratio()) : "",
-                  row.holds()         ? "holds"
-                  : row.why().empty() ? "misses a bound"
-                                      : Printable(row.why())});
-  }
-  return table.ToString();
-}
-
 std::string PassSection(const Report& report) {
   if (report.passes().empty()) return "";
   TextTable table;
@@ -216,7 +197,11 @@ std::string PassSection(const Report& report) {
     for (const std::string& note : pass.notes()) {
       absl::StrAppend(&details, "  ", Printable(pass.pass()), ": ", Printable(note), "\n");
     }
-    details += TrailRows(pass);
+    if (const auto rows = TrailRows(pass); !rows.empty()) {
+      TextTable trail;
+      for (const auto& row : rows) trail.AddRow(row);
+      details += trail.ToString();
+    }
   }
   return absl::StrCat("Passes\n", table.ToString(), details);
 }
@@ -248,6 +233,25 @@ std::string RenderReport(const Report& report) {
   for (const std::string& note : report.notes())
     absl::StrAppend(&text, "Note: ", Printable(note), "\n");
   return text;
+}
+
+std::vector<std::vector<std::string>> TrailRows(const PassReport& pass) {
+  std::vector<std::vector<std::string>> rows;
+  if (pass.trail().empty()) return rows;
+  rows.push_back({"tried", "bytes", "SQNR dB", "same top-1", "accuracy", "latency", "verdict"});
+  for (const TuneTrial& row : pass.trail()) {
+    rows.push_back({Printable(row.steps()), row.bytes() > 0 ? FormatBytes(row.bytes()) : "",
+                    row.has_sqnr_db() ? FormatNumber(row.sqnr_db()) : "",
+                    row.has_agreement() ? FormatPercent(row.agreement()) : "",
+                    row.has_accuracy_drop()
+                        ? absl::StrFormat("%+.2f points", 0 - row.accuracy_drop() * 100)
+                        : "",
+                    row.has_latency_ratio() ? absl::StrFormat("%.2fx", row.latency_ratio()) : "",
+                    row.holds()         ? "holds"
+                    : row.why().empty() ? "misses a bound"
+                                        : Printable(row.why())});
+  }
+  return rows;
 }
 
 std::string RenderPlan(const Plan& plan) {

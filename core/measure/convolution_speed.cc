@@ -2,7 +2,6 @@
 #include "core/measure/convolution_speed.h"
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "core/base/status.h"
@@ -93,19 +92,15 @@ absl::Status LeaveOutSlowConvolutions(Model& model, const std::vector<DynamicWei
                                       const JobContext& context, std::vector<DynamicUnit>* units) {
   const GraphIndex index(model.mutable_proto());
   std::vector<onnx::GraphProto*> graphs;
-  std::map<const onnx::GraphProto*, std::string> paths;
+  const GraphPaths paths(model.mutable_proto());
   ForEachGraph(model.mutable_proto(),
                [&](onnx::GraphProto& graph, int) { graphs.push_back(&graph); });
-  ForEachNamedGraph(model.mutable_proto(), [&](onnx::GraphProto& graph, const std::string& path) {
-    paths[&graph] = path;
-  });
   const auto node_of = [&](const DynamicLayer& layer) -> const onnx::NodeProto& {
     return graphs[layer.graph]->node(layer.node);
   };
   const auto key_of = [&](const DynamicLayer& layer) {
     const std::string& value = node_of(layer).input(0);
-    const onnx::GraphProto* home = index.DefiningGraph(*graphs[layer.graph], value);
-    return ValueKey{home == nullptr ? "" : paths[home], value};
+    return paths.KeyOf(index, *graphs[layer.graph], value).value_or(ValueKey{"", value});
   };
   std::vector<StatisticRequest> requests;
   for (const DynamicUnit& unit : *units) {

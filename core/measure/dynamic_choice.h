@@ -33,9 +33,6 @@ std::vector<DynamicUnit> MakeDynamicUnits(const DynamicLayers& found,
 // Layers of the chosen units, in the order of the model.
 std::vector<const DynamicLayer*> ChosenLayers(const std::vector<DynamicUnit>& units);
 
-// Makes a meter of fewer samples when it is first needed.
-using MakeLossMeter = std::function<absl::StatusOr<const LossMeter*>()>;
-
 // Measures the model with all chosen units in integers. Where it then loses more than `limits`, each is
 // measured alone by `alone_meter`, and the costliest, as few as will do, are no longer chosen. `progress` (may be
 // null) is called with the share of units that were measured alone. Returns the loss of the choice;

@@ -74,6 +74,24 @@ std::string Describe(const ModelLoss& loss) {
   return text;
 }
 
+absl::StatusOr<std::unique_ptr<LossMeter>> MakeMeter(const Model& reference, const DataSet* data,
+                                                     const v1::LossLimits& limits, uint64_t seed,
+                                                     WeightArena& arena, const JobContext& context,
+                                                     std::string* note) {
+  if (limits.off()) return nullptr;
+  auto meter = LossMeter::Make(reference, data,
+                               limits.max_samples() > 0 ? limits.max_samples() : kJudgedSamples,
+                               seed, arena, context);
+  if (meter.ok() || data != nullptr || ReasonOf(meter.status()) == ERROR_REASON_JOB_CANCELLED) {
+    return meter;
+  }
+  *note = FormatString(
+      "the loss was not measured: without data, and the model does not run on synthetic samples "
+      "({})",
+      std::string(meter.status().message()));
+  return nullptr;
+}
+
 absl::StatusOr<ModelLoss> MeasureCandidate(const LossMeter& meter, const Model& candidate,
                                            std::string* failure) {
   auto loss = meter.Measure(candidate);

@@ -31,6 +31,17 @@ bool IsBetter(const ModelLoss& candidate, const ModelLoss& best);
 // "31.2 dB, agreement 0.9950".
 std::string Describe(const ModelLoss& loss);
 
+// Makes a meter of fewer samples when it is first needed.
+using MakeLossMeter = std::function<absl::StatusOr<const LossMeter*>()>;
+
+// A meter on the caller's calibration samples, as many as the limits say. Null where the limits are
+// off, and with `note` saying so where there is no data and the model does not run on synthetic
+// samples.
+absl::StatusOr<std::unique_ptr<LossMeter>> MakeMeter(const Model& reference, const DataSet* data,
+                                                     const v1::LossLimits& limits, uint64_t seed,
+                                                     WeightArena& arena, const JobContext& context,
+                                                     std::string* note);
+
 // The loss of a candidate. One that does not load or run has lost everything, and `failure` (may be
 // null) receives why; other errors are returned. Without agreement on synthetic samples: decisions
 // about noise say nothing.

@@ -73,6 +73,7 @@ absl::Status LossMeter::RunReference(const Model& reference, WeightArena& arena)
     MP_RETURN_IF_ERROR(context_.cancellation->Check());
     MP_ASSIGN_OR_RETURN(Batch batch, samples_->Read(feed));
     MP_ASSIGN_OR_RETURN(TensorMap outputs, session->Run(batch.inputs));
+    ++samples_run_;
     if (!task.has_value()) {
       // Labels that fit no output, or are none of its classes, are no reason to stop.
       labels_ = batch.labels.has_value();
@@ -118,6 +119,7 @@ absl::StatusOr<ModelLoss> LossMeter::Measure(const Model& candidate) const {
     MP_RETURN_IF_ERROR(context_.cancellation->Check());
     MP_ASSIGN_OR_RETURN(const Batch batch, samples_->Read(chosen_[i]));
     MP_ASSIGN_OR_RETURN(const TensorMap outputs, session->Run(batch.inputs));
+    ++samples_run_;
     MP_RETURN_IF_ERROR(comparer.Add(outputs_[i], outputs, i, 1));
     MP_RETURN_IF_ERROR(agreement.Add(outputs_[i], outputs));
     if (accuracy_.has_value()) MP_RETURN_IF_ERROR(task.Add(outputs, batch));
@@ -128,10 +130,7 @@ absl::StatusOr<ModelLoss> LossMeter::Measure(const Model& candidate) const {
   for (const OutputComparison& row : comparer.Finish()) {
     loss.sqnr_db = std::min(loss.sqnr_db, row.sqnr_db());
   }
-  if (accuracy_.has_value()) {
-    loss.accuracy = task.Finish(threshold_).accuracy();
-    loss.accuracy_drop = *accuracy_ - *loss.accuracy;
-  }
+  if (accuracy_.has_value()) loss.accuracy_drop = *accuracy_ - task.Finish(threshold_).accuracy();
   return loss;
 }
 

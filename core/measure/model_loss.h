@@ -21,9 +21,8 @@ struct ModelLoss {
   double sqnr_db = 0;
   // Share of positions with the same top-1 class; absent if no output has classes.
   std::optional<double> agreement;
-  // Share of positions whose class is the label; absent without labels that fit an output.
-  std::optional<double> accuracy;
-  // Accuracy of the reference minus that of the candidate; absent without labels.
+  // Accuracy of the reference minus that of the candidate (share of positions whose class is the
+  // label); absent without labels that fit an output.
   std::optional<double> accuracy_drop;
   // On how many samples.
   uint64_t samples = 0;
@@ -51,6 +50,10 @@ class LossMeter {
   absl::StatusOr<ModelLoss> Measure(const Model& candidate) const;
 
   uint64_t samples() const { return chosen_.size(); }
+  // How many samples the reference and all candidates were run on so far, and how many there are to
+  // choose from: their ratio says how often the whole set was run.
+  uint64_t samples_run() const { return samples_run_; }
+  uint64_t samples_in_all() const { return samples_->batches(); }
   // The reference's own; absent without labels that fit an output.
   const std::optional<double>& accuracy() const { return accuracy_; }
   // Positions that have a class, over all samples; 0 if no output has classes.
@@ -75,6 +78,7 @@ class LossMeter {
   double threshold_ = 0;
   std::optional<double> accuracy_;
   uint64_t positions_ = 0;
+  mutable uint64_t samples_run_ = 0;
 };
 
 }  // namespace modelpress

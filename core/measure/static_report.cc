@@ -32,6 +32,15 @@ std::string What(const StaticLayer& entry, const ActivationRule& rule) {
   return text;
 }
 
+void FillWeight(const StaticLayer& entry, v1::Change* change) {
+  if (entry.weight_sqnr_db.has_value()) change->set_sqnr_db(*entry.weight_sqnr_db);
+  if (!entry.weight.has_value()) return;
+  // Codes of 8 bits of float32 values.
+  change->set_bytes_before(entry.weight->codes.length * sizeof(float));
+  change->set_bytes_after(entry.weight->codes.length +
+                          entry.weight->parameters.size() * sizeof(float));
+}
+
 // dB of a relative error.
 std::optional<double> Decibels(const std::vector<double>& errors, size_t i) {
   if (errors.empty() || errors[i] <= 0 || !std::isfinite(errors[i])) return std::nullopt;
@@ -114,14 +123,14 @@ void ReportStaticLayers(const StaticQuantizer& quantizer, const StaticQuantizati
       change.set_tensor(layer.weight_name);
       change.set_node(layer.node);
       change.set_what("only stored in codes, computed in float: " + WeightText(entry));
-      if (entry.weight_sqnr_db.has_value()) change.set_sqnr_db(*entry.weight_sqnr_db);
+      FillWeight(entry, &change);
       continue;
     }
     v1::Change& change = *report->add_changes();
     change.set_tensor(TensorOf(layer));
     change.set_node(layer.node);
     change.set_what(What(entry, options.rewrite.activations));
-    if (entry.weight_sqnr_db.has_value()) change.set_sqnr_db(*entry.weight_sqnr_db);
+    FillWeight(entry, &change);
     if (alone.has_value()) change.set_model_sqnr_db(*alone);
     const auto kernel = optimized.nodes.find(layer.node);
     const bool is_integer = kernel != optimized.nodes.end() && IsIntegerKernel(kernel->second);

@@ -31,8 +31,8 @@ std::vector<float> MeanSquares(const ValueStatistics& statistics) {
 }  // namespace
 
 std::optional<ValueKey> WeightInputs::Find(const GraphIndex& index, const CandidateWeight& weight) {
-  if (paths_.empty()) paths_ = GraphPaths(model_.mutable_proto());
-  return LinearInput(index, paths_, weight);
+  if (!paths_.has_value()) paths_.emplace(model_.mutable_proto());
+  return LinearInput(index, *paths_, weight);
 }
 
 void WeightInputs::Request(const std::string& weight, const ValueKey& key,

@@ -52,7 +52,7 @@ class WeightInputs {
   const JobContext& job_;
   const DataSet* data_;
   uint64_t seed_;
-  std::map<const onnx::GraphProto*, std::string> paths_;
+  std::optional<GraphPaths> paths_;
   std::map<std::string, ValueKey> keys_;                // by weight
   std::map<std::string, std::vector<float>> energies_;  // by weight, where there is no data
   std::vector<StatisticRequest> requests_;

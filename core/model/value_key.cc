@@ -45,4 +45,17 @@ void ForEachNamedGraph(
   Walk(visit).Visit(*model.mutable_graph(), "");
 }
 
+GraphPaths::GraphPaths(onnx::ModelProto& model) {
+  ForEachNamedGraph(model, [&](onnx::GraphProto& graph, const std::string& path) {
+    paths_.emplace(&graph, path);
+  });
+}
+
+std::optional<ValueKey> GraphPaths::KeyOf(const GraphIndex& index, const onnx::GraphProto& scope,
+                                          const std::string& name) const {
+  const auto found = paths_.find(index.DefiningGraph(scope, name));
+  if (found == paths_.end()) return std::nullopt;
+  return ValueKey{found->second, name};
+}
+
 }  // namespace modelpress

@@ -5,8 +5,11 @@
 
 #include <compare>
 #include <functional>
+#include <optional>
 #include <string>
 
+#include "absl/container/flat_hash_map.h"
+#include "core/model/graph.h"
 #include "core/model/model.h"
 
 namespace modelpress {
@@ -27,5 +30,19 @@ struct ValueKey {
 void ForEachNamedGraph(
     onnx::ModelProto& model,
     const std::function<void(onnx::GraphProto& graph, const std::string& path)>& visit);
+
+// The paths of a model's graphs by graph. Valid as long as no graph is added or removed.
+class GraphPaths {
+ public:
+  explicit GraphPaths(onnx::ModelProto& model);
+
+  const std::string& Of(const onnx::GraphProto& graph) const { return paths_.at(&graph); }
+  // The value `name` as seen from `scope`; nothing if no graph of the model defines it.
+  std::optional<ValueKey> KeyOf(const GraphIndex& index, const onnx::GraphProto& scope,
+                                const std::string& name) const;
+
+ private:
+  absl::flat_hash_map<const onnx::GraphProto*, std::string> paths_;
+};
 
 }  // namespace modelpress

@@ -37,6 +37,7 @@ class ConvertBfloat16Pass final : public Pass {
   std::string_view summary() const override {
     return "weights in bfloat16, cast to float32 when the model is loaded: half the size";
   }
+  bool encodes_weights() const override { return true; }
   absl::Status Validate(const PassStep& step) const override {
     return ValidateSelection(step.convert_bfloat16().weights(), "convert_bfloat16.weights");
   }

@@ -53,6 +53,7 @@ class ConvertFloat16Pass final : public Pass {
   std::string_view summary() const override {
     return "float32 graph to float16, BatchNormalization folded first: half the size";
   }
+  bool encodes_weights() const override { return true; }
   absl::Status Validate(const PassStep& step) const override {
     const ConvertFloat16& options = step.convert_float16();
     for (const auto* list : {&options.exclude_op_types(), &options.exclude_nodes()}) {
@@ -141,19 +142,15 @@ absl::StatusOr<LargeValues> FindLargeValues(Model& model, double limit, PassCont
   LargeValues large;
   const GraphIndex index(model.mutable_proto());
   MP_ASSIGN_OR_RETURN(const Statistics statistics, Observe(model, index, context, report));
-  std::map<const onnx::GraphProto*, std::string> paths;
-  ForEachNamedGraph(model.mutable_proto(), [&](onnx::GraphProto& graph, const std::string& path) {
-    paths[&graph] = path;
-  });
+  const GraphPaths paths(model.mutable_proto());
   int graph_place = 0;
   ForEachGraph(model.mutable_proto(), [&](onnx::GraphProto& graph, int) {
     for (int i = 0; i < graph.node_size(); ++i) {
       const onnx::NodeProto& node = graph.node(i);
       for (const auto* list : {&node.input(), &node.output()}) {
         for (const std::string& name : *list) {
-          const onnx::GraphProto* home = index.DefiningGraph(graph, name);
-          const ValueStatistics* seen =
-              name.empty() || home == nullptr ? nullptr : statistics.Find({paths[home], name});
+          const auto key = paths.KeyOf(index, graph, name);
+          const ValueStatistics* seen = key.has_value() ? statistics.Find(*key) : nullptr;
           if (seen == nullptr) continue;
           const double largest = std::max(std::abs(seen->min), std::abs(seen->max));
           if (largest <= limit) continue;

@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 #include <memory>
 
 #include "core/base/format_string.h"
@@ -41,10 +40,7 @@ class EqualizeLayersPass final : public Pass {
     return "channels of neighbouring layers made equally large (cross-layer equalization), for a "
            "quantization per tensor after it";
   }
-  std::vector<std::string_view> must_precede() const override {
-    return {"quantize_weights", "quantize_dead_zone", "quantize_dynamic",
-            "quantize_static",  "convert_float16",    "convert_bfloat16"};
-  }
+  bool needs_float_weights() const override { return true; }
   absl::Status Validate(const PassStep&) const override { return absl::OkStatus(); }
   PassEstimate Estimate(const Model& model, const PassStep&) const override {
     const uint64_t bytes = WeightBytes(model);
@@ -60,14 +56,6 @@ class EqualizeLayersPass final : public Pass {
     return {{equalize, quantize}};
   }
 };
-
-// Paths of graphs for ValueKey.
-std::map<const onnx::GraphProto*, std::string> GraphPaths(onnx::ModelProto& proto) {
-  std::map<const onnx::GraphProto*, std::string> paths;
-  ForEachNamedGraph(
-      proto, [&](onnx::GraphProto& graph, const std::string& path) { paths[&graph] = path; });
-  return paths;
-}
 
 // Largest |value| of each channel; of values >= 0 only the largest counts.
 std::vector<double> Largest(const ChannelStatistics& channels) {
@@ -87,9 +75,9 @@ class Calibration {
                                                          PassContext& context) {
     std::vector<GroupRanges> ranges(found.groups.size());
     if (context.data == nullptr) return ranges;
-    const auto paths = GraphPaths(model.mutable_proto());
+    const GraphPaths paths(model.mutable_proto());
     const auto key = [&](onnx::GraphProto& scope, const std::string& value) {
-      return ValueKey{paths.at(index.DefiningGraph(scope, value)), value};
+      return paths.KeyOf(index, scope, value).value_or(ValueKey{"", value});
     };
     std::vector<StatisticRequest> requests;
     for (const ScaledWeight& weight : found.weights) {
@@ -208,7 +196,7 @@ absl::StatusOr<PassReport> EqualizeLayersPass::Run(Model& model, const PassStep&
   const ChannelGroups found = FindChannelGroups(model, index, cross);
   for (const ChannelGroups::Fixed& fixed : found.fixed) {
     *report.add_skips() =
-        MakeSkip(SkipReason::kSharedProducer, fixed.value, fixed.node, fixed.reason);
+        MakeSkip(SkipReason::kCannotBeScaled, fixed.value, fixed.node, fixed.reason);
   }
   MP_ASSIGN_OR_RETURN(const std::vector<GroupRanges> ranges,
                       Calibration::Gather(model, index, found, options, context));

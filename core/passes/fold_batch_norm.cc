@@ -22,9 +22,7 @@ class FoldBatchNormPass final : public Pass {
   std::string_view summary() const override {
     return "BatchNormalization into the linear operator before it: fewer nodes, same function";
   }
-  std::vector<std::string_view> must_precede() const override {
-    return {"quantize_weights", "quantize_dead_zone", "convert_float16"};
-  }
+  bool needs_float_weights() const override { return true; }
   absl::Status Validate(const PassStep&) const override { return absl::OkStatus(); }
   PassEstimate Estimate(const Model& model, const PassStep&) const override {
     const uint64_t bytes = WeightBytes(model);

@@ -64,8 +64,10 @@ class Pass {
   // Ranges and combinations of options. RECIPE_INVALID with `field` relative to the step
   // ("quantize_weights.type").
   virtual absl::Status Validate(const PassStep& step) const = 0;
-  // Names of passes that must not come before this one in a recipe (PASS_ORDER).
-  virtual std::vector<std::string_view> must_precede() const { return {}; }
+  // Whether the pass leaves weights as codes or in another type. One that works on float32 weights
+  // must come before every such pass of a recipe (PASS_ORDER).
+  virtual bool encodes_weights() const { return false; }
+  virtual bool needs_float_weights() const { return false; }
   virtual PassEstimate Estimate(const Model& model, const PassStep& step) const = 0;
   // Changes the model. Every candidate ends as a Change or a Skip. A failed Run leaves the model
   // unusable.

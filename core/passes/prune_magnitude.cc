@@ -30,9 +30,7 @@ class PruneMagnitudePass final : public Pass {
   std::string_view summary() const override {
     return "weights of small magnitude to 0: the file keeps its size and compresses better";
   }
-  std::vector<std::string_view> must_precede() const override {
-    return {"quantize_weights", "quantize_dead_zone", "convert_float16"};
-  }
+  bool needs_float_weights() const override { return true; }
   absl::Status Validate(const PassStep& step) const override;
   PassEstimate Estimate(const Model& model, const PassStep&) const override {
     const uint64_t bytes = WeightBytes(model);

@@ -19,8 +19,13 @@
 
 #include "core/base/format_string.h"
 #include "core/base/status.h"
-#include "core/passes/coding_pass.h"
+#include "core/passes/pass.h"
+#include "core/passes/rounded_codes.h"
 #include "core/quant/dead_zone.h"
+#include "core/quant/float_values.h"
+#include "core/quant/function_inlining.h"
+#include "core/quant/progress.h"
+#include "core/quant/weight_selection.h"
 
 namespace modelpress {
 namespace {
@@ -36,6 +41,7 @@ class QuantizeDeadZonePass final : public Pass {
   std::string_view summary() const override {
     return "int8 codes with small weights exactly 0: about 4x smaller, and compresses further";
   }
+  bool encodes_weights() const override { return true; }
   absl::Status Validate(const PassStep& step) const override;
   PassEstimate Estimate(const Model& model, const PassStep&) const override {
     const uint64_t bytes = WeightBytes(model);
@@ -138,11 +144,52 @@ absl::StatusOr<std::optional<Skip>> Encode(const Model& model, const QuantizeDea
 absl::StatusOr<PassReport> QuantizeDeadZonePass::Run(Model& model, const PassStep& step,
                                                      PassContext& context) const {
   const QuantizeDeadZone& options = step.quantize_dead_zone();
-  return RunCoding(
-      *this, model, step, options.granularity(), options.weights(), AffineRule{}, context,
-      [&](bool per_channel, WeightProgress& progress, CodedWeight* coded, Change* change) {
-        return Encode(model, options, per_channel, context, progress, coded, change);
-      });
+  PassReport report;
+  report.set_pass(std::string(name()));
+  report.set_weight_bytes_before(WeightBytes(model));
+  InlineFunctions(model, report.mutable_notes());
+  SeparateInitializersFromInputs(model);
+  bool per_channel = options.granularity() != QuantizeWeights::GRANULARITY_PER_TENSOR;
+  {
+    // Where there is nothing to do, the opset stays as it is.
+    const GraphIndex index(model.mutable_proto());
+    MP_ASSIGN_OR_RETURN(const SelectedWeights found,
+                        SelectWeights(model, index, options.weights()));
+    if (!found.weights.empty()) {
+      MP_RETURN_IF_ERROR(PrepareOpset(model, &per_channel, report.mutable_notes()));
+    }
+  }
+  const GraphIndex index(model.mutable_proto());
+  MP_ASSIGN_OR_RETURN(SelectedWeights found, SelectWeights(model, index, options.weights()));
+  for (Skip& skip : found.skips) *report.add_skips() = std::move(skip);
+  uint64_t total = 0;
+  for (const CandidateWeight& weight : found.weights) total += weight.elements * sizeof(float);
+  WeightProgress progress(context.progress, total);
+  std::vector<CodedWeight> coded;
+  for (CandidateWeight& weight : found.weights) {
+    MP_RETURN_IF_ERROR(context.job->cancellation->Check());
+    CodedWeight next;
+    next.weight = std::move(weight);
+    Change change;
+    MP_ASSIGN_OR_RETURN(std::optional<Skip> skip,
+                        Encode(model, options, per_channel, context, progress, &next, &change));
+    if (skip.has_value()) {
+      *report.add_skips() = *std::move(skip);
+      continue;
+    }
+    MP_RETURN_IF_ERROR(FillBytes(model, next, &change));
+    *report.add_changes() = std::move(change);
+    coded.push_back(std::move(next));
+  }
+  MP_RETURN_IF_ERROR(RequireChange(step, report));
+  if (!coded.empty()) {
+    GraphAdditions additions(model, *context.arena);
+    MP_RETURN_IF_ERROR(ReplaceByCodes(coded, additions));
+    MP_RETURN_IF_ERROR(additions.Finish());
+    RemoveDead(model.mutable_proto());
+  }
+  report.set_weight_bytes_after(WeightBytes(model));
+  return report;
 }
 
 std::vector<PassExample> QuantizeDeadZonePass::examples() const {

@@ -10,11 +10,7 @@
 //                (quantize_weights has the formula)
 //
 // The forms are those that ONNX Runtime fuses into one kernel; see core/quant/dynamic_layers.h.
-// Weights that no integer kernel reads are stored as codes all the same, and decoded when the model
-// is loaded: smaller, as fast as before.
-//
-//   W float --> Conv                   W int8 --> Cast --> Mul (scales) --> Conv
-//
+// Weights that no integer kernel reads are stored as codes all the same (stored_weights.h).
 // Convolutions are among them unless `convolutions: faster` asks for more: alone, ConvInteger took
 // 0.6 to 2.1 of the float Conv's time (ONNX Runtime 1.21, one core with VNNI, 11 shapes of ResNet and
 // MobileNet), but a text detector, an angle classifier and a file-type classifier were no faster with
@@ -34,7 +30,9 @@
 #include "core/base/status.h"
 #include "core/measure/convolution_speed.h"
 #include "core/measure/dynamic_choice.h"
-#include "core/passes/coding_pass.h"
+#include "core/passes/pass.h"
+#include "core/passes/step_options.h"
+#include "core/passes/stored_weights.h"
 #include "core/quant/dynamic_layers.h"
 #include "core/quant/function_inlining.h"
 #include "core/quant/opset_conversion.h"
@@ -57,8 +55,6 @@ constexpr std::string_view kFloatOperators[] = {"Conv", "ConvTranspose", "Gather
 constexpr std::string_view kAllOperators[] = {"Conv", "ConvTranspose", "Gather", "GRU",
                                               "RNN",  "MatMul",        "Gemm",   "LSTM"};
 
-// Codes of smaller weights save less than the nodes that decode them take.
-constexpr uint64_t kLeastStored = 512;
 // Samples on which each layer and each stored weight is measured alone.
 constexpr uint64_t kJudgedAlone = 4;
 
@@ -85,19 +81,28 @@ class Quantization {
     InlineFunctions(model_, report_.mutable_notes());
     SeparateInitializersFromInputs(model_);
     MP_RETURN_IF_ERROR(RaiseOpset());
-    MP_RETURN_IF_ERROR(MakeMeter());
+    MP_RETURN_IF_ERROR(MakeMeters());
     const bool others = !options_.has_other_weights() || options_.other_weights();
     if (others) {
-      MP_RETURN_IF_ERROR(StoreWeights(
+      MP_RETURN_IF_ERROR(StoreOthers(
           std::span(kFloatOperators).subspan(integers_ && tries_convolutions_ ? 1 : 0), 0, 0.2));
     }
     if (integers_) MP_RETURN_IF_ERROR(QuantizeLayers(0.2, 0.9));
-    if (others) MP_RETURN_IF_ERROR(StoreWeights(kAllOperators, 0.9, 1));
+    if (others) MP_RETURN_IF_ERROR(StoreOthers(kAllOperators, 0.9, 1));
     for (v1::Skip& skip : not_integer_) AddSkip(std::move(skip));
     for (const v1::Skip& skip : skips_) {
       if (!changed_.contains(skip.tensor())) *report_.add_skips() = skip;
     }
     return absl::OkStatus();
+  }
+
+  // How often the calibration samples were run to measure candidates.
+  uint32_t evaluations() const {
+    if (meter_ == nullptr) return 0;
+    const uint64_t all = meter_->samples_in_all();
+    const uint64_t run =
+        meter_->samples_run() + (alone_meter_ == nullptr ? 0 : alone_meter_->samples_run());
+    return static_cast<uint32_t>((run + all - 1) / all);
   }
 
  private:
@@ -143,27 +148,16 @@ class Quantization {
     return absl::OkStatus();
   }
 
-  absl::Status MakeMeter() {
-    const LossLimits& limits = options_.limits();
-    if (limits.off()) return absl::OkStatus();
-    auto meter = LossMeter::Make(model_, context_.data,
-                                 limits.max_samples() > 0 ? limits.max_samples() : kJudgedSamples,
-                                 context_.seed, *context_.arena, *context_.job);
-    if (meter.ok()) {
-      meter_ = *std::move(meter);
-      reference_ = model_.Clone();
-    } else if (context_.data != nullptr || ReasonOf(meter.status()) == ERROR_REASON_JOB_CANCELLED) {
-      return meter.status();
-    } else {
-      report_.add_notes(FormatString(
-          "the loss was not measured: without data, and the model does not run on synthetic "
-          "samples ({})",
-          std::string(meter.status().message())));
-    }
+  absl::Status MakeMeters() {
+    std::string note;
+    MP_ASSIGN_OR_RETURN(meter_, MakeMeter(model_, context_.data, options_.limits(), context_.seed,
+                                          *context_.arena, *context_.job, &note));
+    if (!note.empty()) report_.add_notes(std::move(note));
+    reference_ = model_.Clone();
     return absl::OkStatus();
   }
 
-  absl::Status StoreWeights(std::span<const std::string_view> operators, double from, double to);
+  absl::Status StoreOthers(std::span<const std::string_view> operators, double from, double to);
   // Layers and weights are measured alone on few samples: there are many of them.
   absl::StatusOr<const LossMeter*> AloneMeter() {
     if (alone_meter_ == nullptr) {
@@ -174,18 +168,6 @@ class Quantization {
     return alone_meter_.get();
   }
 
-  // What one weight costs as codes.
-  struct StoredCost {
-    size_t place = 0;
-    ModelLoss alone;
-    std::string failure;
-    double noise_for_bytes = 0;
-  };
-  absl::StatusOr<std::vector<StoredCost>> CostsOf(const WeightSelection& selection,
-                                                  const std::map<size_t, CodedWeight>& coded,
-                                                  const std::map<size_t, Change>& changes);
-  absl::StatusOr<Model> WithStored(const WeightSelection& selection,
-                                   const std::map<size_t, CodedWeight>& coded);
   absl::Status QuantizeLayers(double from, double to);
   void ReportLayers(const DynamicLayers& found, const std::vector<DynamicWeight>& weights,
                     const std::vector<DynamicUnit>& units);
@@ -225,142 +207,44 @@ class Quantization {
   std::set<std::string> rejected_;
 };
 
-// A copy of the model in which some of the selected weights, given by their places, are codes.
-absl::StatusOr<Model> Quantization::WithStored(const WeightSelection& selection,
-                                               const std::map<size_t, CodedWeight>& coded) {
-  Model candidate = model_.Clone();
-  const GraphIndex index(candidate.mutable_proto());
-  MP_ASSIGN_OR_RETURN(SelectedWeights found, SelectWeights(candidate, index, selection));
-  std::vector<CodedWeight> stored;
-  for (const auto& [place, weight] : coded) {
-    stored.push_back(weight);
-    stored.back().weight = std::move(found.weights[place]);
-  }
-  GraphAdditions additions(candidate, *context_.arena);
-  MP_RETURN_IF_ERROR(ReplaceByCodes(stored, additions));
-  MP_RETURN_IF_ERROR(additions.Finish());
-  RemoveDead(candidate.mutable_proto());
-  return candidate;
-}
-
-// Each alone, on few samples; the one with most noise for the bytes it saves first.
-absl::StatusOr<std::vector<Quantization::StoredCost>> Quantization::CostsOf(
-    const WeightSelection& selection, const std::map<size_t, CodedWeight>& coded,
-    const std::map<size_t, Change>& changes) {
-  MP_ASSIGN_OR_RETURN(const LossMeter* meter, AloneMeter());
-  std::vector<StoredCost> costs;
-  for (const auto& [place, weight] : coded) {
-    StoredCost& cost = costs.emplace_back();
-    cost.place = place;
-    MP_ASSIGN_OR_RETURN(const Model candidate, WithStored(selection, {{place, weight}}));
-    MP_ASSIGN_OR_RETURN(cost.alone, MeasureCandidate(*meter, candidate, &cost.failure));
-    const Change& change = changes.at(place);
-    const double saved =
-        static_cast<double>(change.bytes_before()) - static_cast<double>(change.bytes_after());
-    cost.noise_for_bytes = std::pow(10, -cost.alone.sqnr_db / 10) / std::max(1.0, saved);
-  }
-  std::ranges::stable_sort(costs, std::greater(), &StoredCost::noise_for_bytes);
-  return costs;
-}
-
-absl::Status Quantization::StoreWeights(std::span<const std::string_view> operators, double from,
-                                        double to) {
-  WeightSelection selection = options_.weights();
-  selection.clear_op_types();
+absl::Status Quantization::StoreOthers(std::span<const std::string_view> operators, double from,
+                                       double to) {
+  StoringOptions storing{.selection = options_.weights(),
+                         .rule = rule_,
+                         .per_channel = per_channel_,
+                         .limits = options_.limits(),
+                         .meter = meter_.get(),
+                         .alone_meter = [this] { return AloneMeter(); }};
+  storing.selection.clear_op_types();
   const auto& wanted = options_.weights().op_types();
   for (const std::string_view op : operators) {
     if (wanted.empty() || std::ranges::find(wanted, op) != wanted.end()) {
-      selection.add_op_types(std::string(op));
+      storing.selection.add_op_types(std::string(op));
     }
   }
-  // None would mean the default ones.
-  if (selection.op_types().empty()) return absl::OkStatus();
-  if (!selection.has_min_elements()) selection.set_min_elements(kLeastStored);
-  const GraphIndex index(model_.mutable_proto());
-  MP_ASSIGN_OR_RETURN(SelectedWeights found, SelectWeights(model_, index, selection));
+  for (const std::string& name : rejected_) storing.selection.add_exclude(ExactGlob(name));
+  MP_ASSIGN_OR_RETURN(StoredWeights stored,
+                      StoreWeights(model_, storing, Part(from, to), context_));
+  for (v1::Skip& skip : stored.skips) {
+    if (skip.reason() == SkipReasonName(SkipReason::kLossTooLarge)) rejected_.insert(skip.tensor());
+    AddSkip(std::move(skip));
+  }
   if (operators.size() == std::size(kAllOperators)) {
-    for (v1::Skip& skip : found.skips) AddSkip(std::move(skip));
+    for (v1::Skip& skip : stored.not_selected) AddSkip(std::move(skip));
   }
-  uint64_t total = 0;
-  for (const CandidateWeight& weight : found.weights) total += weight.elements * sizeof(float);
-  const WeightProgress::Sink sink = Part(from, to);
-  WeightProgress progress(sink, total);
-  std::map<size_t, CodedWeight> coded;
-  std::map<size_t, Change> changes;
-  for (size_t i = 0; i < found.weights.size(); ++i) {
-    MP_RETURN_IF_ERROR(context_.job->cancellation->Check());
-    const CandidateWeight& candidate = found.weights[i];
-    if (rejected_.contains(candidate.name)) continue;
-    if (candidate.weight_uses.empty()) {
-      AddSkip(MakeSkip(SkipReason::kExcluded, candidate.name, candidate.reader(),
-                       "not read as a weight"));
-      continue;
-    }
-    CodedWeight weight;
-    weight.weight = candidate;
-    weight.rule = rule_;
-    weight.decode_at_load = true;
-    MP_ASSIGN_OR_RETURN(
-        std::optional<v1::Skip> skip,
-        EncodeByRounding(model_, context_, per_channel_, progress, &weight, &changes[i]));
-    if (skip.has_value()) {
-      AddSkip(*std::move(skip));
-      continue;
-    }
-    MP_ASSIGN_OR_RETURN(const auto bytes, model_.Bytes(*weight.weight.tensor));
-    changes[i].set_bytes_before(bytes.size());
-    changes[i].set_bytes_after(weight.codes.length + weight.parameters.size() * sizeof(float));
-    coded.emplace(i, std::move(weight));
-  }
-  if (coded.empty()) return absl::OkStatus();
-
-  MP_ASSIGN_OR_RETURN(Model candidate, WithStored(selection, coded));
-  if (meter_ != nullptr) {
-    MP_ASSIGN_OR_RETURN(ModelLoss loss, MeasureCandidate(*meter_, candidate, nullptr));
-    if (!IsWithin(loss, options_.limits())) {
-      MP_ASSIGN_OR_RETURN(const std::vector<StoredCost> order, CostsOf(selection, coded, changes));
-      const auto rest = [&](size_t count) {
-        std::map<size_t, CodedWeight> kept = coded;
-        for (size_t n = 0; n < count; ++n) kept.erase(order[n].place);
-        return kept;
-      };
-      MP_ASSIGN_OR_RETURN(const size_t left_out,
-                          FewestLeftOut(order.size(), options_.limits(),
-                                        [&](size_t count) -> absl::StatusOr<ModelLoss> {
-                                          MP_ASSIGN_OR_RETURN(const Model model,
-                                                              WithStored(selection, rest(count)));
-                                          return MeasureCandidate(*meter_, model, nullptr);
-                                        }));
-      for (size_t n = 0; n < left_out; ++n) {
-        const CandidateWeight& weight = found.weights[order[n].place];
-        rejected_.insert(weight.name);
-        AddSkip(MakeSkip(
-            SkipReason::kLossTooLarge, weight.name, weight.reader(),
-            order[n].failure.empty()
-                ? FormatString("its codes alone leave {}; the limits are kept without them",
-                               Describe(order[n].alone))
-                : FormatString("the runtime does not run it so: {}", order[n].failure)));
-      }
-      coded = rest(left_out);
-      if (coded.empty()) return absl::OkStatus();
-      MP_ASSIGN_OR_RETURN(candidate, WithStored(selection, coded));
-      MP_ASSIGN_OR_RETURN(loss, MeasureCandidate(*meter_, candidate, nullptr));
-    }
+  if (stored.loss.has_value()) {
     report_.add_notes(
-        FormatString("{} weights stored as codes and decoded when the model is "
-                     "loaded: {} on {}",
-                     coded.size(), Describe(loss), meter_->description()));
+        FormatString("{} weights stored as codes and decoded when the model is loaded: {} on {}",
+                     stored.changes.size(), Describe(*stored.loss), meter_->description()));
   }
-  for (const auto& [place, weight] : coded) {
-    Change& change = changes[place];
-    change.set_what(change.what() + ", decoded when the model is loaded");
+  for (Change& change : stored.changes) {
     // Why it does not run in integers.
     const auto why = std::ranges::find(not_integer_, change.tensor(), &v1::Skip::tensor);
-    if (why != not_integer_.end())
+    if (why != not_integer_.end()) {
       change.set_what(FormatString("{}: {}", change.what(), why->detail()));
+    }
     AddChange(std::move(change));
   }
-  model_ = std::move(candidate);
   return absl::OkStatus();
 }
 
@@ -514,6 +398,7 @@ class QuantizeDynamicPass final : public Pass {
     return "MatMul, Gemm and LSTM in 8-bit integers, activation ranges taken while running: "
            "smaller and faster, no calibration";
   }
+  bool encodes_weights() const override { return true; }
   absl::Status Validate(const PassStep& step) const override {
     const QuantizeDynamic& options = step.quantize_dynamic();
     MP_RETURN_IF_ERROR(ValidateLimits(options.limits(), "quantize_dynamic.limits"));
@@ -531,7 +416,9 @@ class QuantizeDynamicPass final : public Pass {
     PassReport report;
     report.set_pass(std::string(name()));
     report.set_weight_bytes_before(WeightBytes(model));
-    MP_RETURN_IF_ERROR(Quantization(model, step.quantize_dynamic(), context, &report).Run());
+    Quantization quantization(model, step.quantize_dynamic(), context, &report);
+    MP_RETURN_IF_ERROR(quantization.Run());
+    report.set_evaluations(quantization.evaluations());
     MP_RETURN_IF_ERROR(RequireChange(step, report));
     report.set_weight_bytes_after(WeightBytes(model));
     return report;

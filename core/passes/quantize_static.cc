@@ -32,9 +32,11 @@
 #include "core/measure/static_options.h"
 #include "core/measure/static_quantizer.h"
 #include "core/measure/static_report.h"
-#include "core/passes/coding_pass.h"
+#include "core/passes/pass.h"
+#include "core/passes/stored_weights.h"
 #include "core/quant/affine_folding.h"
 #include "core/quant/batch_norm_folding.h"
+#include "core/quant/code_weight.h"
 #include "core/quant/function_inlining.h"
 #include "core/quant/weight_selection.h"
 #include "core/runtime/profile.h"
@@ -83,6 +85,12 @@ class Quantization {
     model_ = std::move(quantized);
     MP_RETURN_IF_ERROR(Report());
     return CodeOtherWeights();
+  }
+
+  // How often the calibration samples were run to measure candidates.
+  uint32_t evaluations() const {
+    const uint64_t run = (meter_ == nullptr ? 0 : meter_->samples_run()) + other_run_;
+    return all_samples_ == 0 ? 0 : static_cast<uint32_t>((run + all_samples_ - 1) / all_samples_);
   }
 
  private:
@@ -139,6 +147,7 @@ class Quantization {
                                      affine.hard_swish));
     }
     MP_RETURN_IF_ERROR(FindLayers());
+    reference_ = model_.Clone();
     return absl::OkStatus();
   }
 
@@ -182,6 +191,7 @@ class Quantization {
     MP_ASSIGN_OR_RETURN(samples_,
                         OpenCalibrationSamples(model_, context_.data, count,
                                                std::min(count, kSyntheticSamples), context_.seed));
+    all_samples_ = samples_->batches();
     const std::vector<RangeRule> rules = RangeRulesOf(options_);
     const bool measured = rules.size() > 1 || !options_.limits().off();
     const bool hold_back = measured && samples_->batches() >= kHoldBack;
@@ -373,6 +383,7 @@ class Quantization {
         ChooseExceptions(
             *quantizer_, settled->findings.own, code_weights, options_.limits(), *few, *meter_,
             [this](double fraction) { Progress(0.5 + 0.4 * fraction, "exceptions"); }, &failure_));
+    other_run_ += few->samples_run();
     const auto more = [&](LayerForm form) {
       return std::ranges::count(chosen.forms, form) -
              std::ranges::count(settled->findings.forms, form);
@@ -417,6 +428,8 @@ class Quantization {
   PassReport& report_;
   StaticQuantization quantization_ = QuantizationOf(options_);
   std::vector<QdqLayer> layers_;
+  // In float, as it is before it is quantized.
+  Model reference_;
   // Float constants before anything was changed.
   std::set<std::string> constants_;
   std::unique_ptr<Samples> samples_;
@@ -425,6 +438,8 @@ class Quantization {
   std::unique_ptr<StaticQuantizer> quantizer_;
   // Null if nothing is to be measured.
   std::unique_ptr<LossMeter> meter_;
+  // Calibration samples, and how many of them other meters have run.
+  uint64_t all_samples_ = 0, other_run_ = 0;
   // Ranges that were tried, what all layers in integers lose with each, and the best; the last of them,
   // beyond rules_, takes for each range the rule of the least of errors_.
   std::vector<RangeRule> rules_;
@@ -435,32 +450,50 @@ class Quantization {
   std::string failure_;
 };
 
+// Within the limits, as everything else.
 absl::Status Quantization::CodeOtherWeights() {
   if (options_.has_other_weights() && !options_.other_weights()) return absl::OkStatus();
-  v1::WeightSelection selection;
+  std::unique_ptr<LossMeter> own_meter, few;
+  if (meter_ == nullptr) {
+    std::string note;
+    MP_ASSIGN_OR_RETURN(own_meter, MakeMeter(reference_, context_.data, options_.limits(),
+                                             context_.seed, *context_.arena, *context_.job, &note));
+    if (!note.empty()) report_.add_notes(std::move(note));
+  }
+  StoringOptions storing{
+      .per_channel = options_.granularity() != QuantizeWeights::GRANULARITY_PER_TENSOR,
+      .limits = options_.limits(),
+      .meter = meter_ != nullptr ? meter_.get() : own_meter.get(),
+      .alone_meter = [&]() -> absl::StatusOr<const LossMeter*> {
+        MP_ASSIGN_OR_RETURN(few, LossMeter::Make(reference_, context_.data, kCompared,
+                                                 context_.seed, *context_.arena, *context_.job));
+        return few.get();
+      }};
   for (const char* op : {"Gather", "ConvTranspose", "LSTM", "GRU", "RNN"}) {
-    selection.add_op_types(op);
+    storing.selection.add_op_types(op);
   }
-  *selection.mutable_exclude() = options_.exclude();
-  PassReport others;
-  MP_RETURN_IF_ERROR(CodeWeights(
-      model_, options_.granularity(), selection, AffineRule{}, context_,
-      [&](bool per_channel, WeightProgress& progress, CodedWeight* coded, Change* change) {
-        return EncodeByRounding(model_, context_, per_channel, progress, coded, change);
-      },
-      &others));
-  for (Change& change : *others.mutable_changes()) {
-    change.set_what("only stored in codes: " + change.what());
-    *report_.add_changes() = std::move(change);
+  *storing.selection.mutable_exclude() = options_.exclude();
+  MP_ASSIGN_OR_RETURN(StoredWeights others, StoreWeights(model_, storing, nullptr, context_));
+  if (own_meter != nullptr) {
+    all_samples_ = own_meter->samples_in_all();
+    other_run_ += own_meter->samples_run();
   }
-  report_.mutable_notes()->MergeFrom(others.notes());
+  if (few != nullptr) other_run_ += few->samples_run();
+  if (others.loss.has_value()) {
+    report_.add_notes(FormatString("{} other weights stored as codes: {} on {}",
+                                   others.changes.size(), Describe(*others.loss),
+                                   storing.meter->description()));
+  }
+  for (Change& change : others.changes) *report_.add_changes() = std::move(change);
   std::set<std::string> reported;
   for (const Change& change : report_.changes()) reported.insert(change.tensor());
   for (const v1::Skip& skip : report_.skips()) reported.insert(skip.tensor());
-  for (v1::Skip& skip : *others.mutable_skips()) {
-    // Only what was a weight of the caller's model, and once.
-    if (!constants_.contains(skip.tensor()) || reported.contains(skip.tensor())) continue;
-    *report_.add_skips() = std::move(skip);
+  for (auto* skips : {&others.skips, &others.not_selected}) {
+    for (v1::Skip& skip : *skips) {
+      // Only what was a weight of the caller's model, and once.
+      if (!constants_.contains(skip.tensor()) || !reported.insert(skip.tensor()).second) continue;
+      *report_.add_skips() = std::move(skip);
+    }
   }
   return absl::OkStatus();
 }
@@ -472,6 +505,7 @@ class QuantizeStaticPass final : public Pass {
     return "Conv, MatMul and Gemm in 8-bit integers with ranges from calibration data: smaller and "
            "faster";
   }
+  bool encodes_weights() const override { return true; }
   absl::Status Validate(const PassStep& step) const override {
     return ValidateStaticOptions(step.quantize_static());
   }
@@ -485,7 +519,9 @@ class QuantizeStaticPass final : public Pass {
     PassReport report;
     report.set_pass(std::string(name()));
     report.set_weight_bytes_before(WeightBytes(model));
-    MP_RETURN_IF_ERROR(Quantization(model, step.quantize_static(), context, &report).Run());
+    Quantization quantization(model, step.quantize_static(), context, &report);
+    MP_RETURN_IF_ERROR(quantization.Run());
+    report.set_evaluations(quantization.evaluations());
     MP_RETURN_IF_ERROR(RequireChange(step, report));
     report.set_weight_bytes_after(WeightBytes(model));
     return report;

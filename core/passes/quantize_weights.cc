@@ -26,9 +26,13 @@
 #include "core/measure/block_encoder.h"
 #include "core/measure/weight_budget.h"
 #include "core/measure/weight_inputs.h"
-#include "core/passes/coding_pass.h"
+#include "core/passes/pass.h"
+#include "core/passes/rounded_codes.h"
 #include "core/quant/block_weight.h"
+#include "core/quant/float_values.h"
+#include "core/quant/function_inlining.h"
 #include "core/quant/opset_conversion.h"
+#include "core/quant/progress.h"
 #include "core/quant/weight_coding.h"
 
 namespace modelpress {
@@ -173,7 +177,7 @@ class Quantizer {
                         EncodeByRounding(model_, context_, coding.per_channel && channels_possible_,
                                          progress, &coded, &change));
     if (skip.has_value()) return skip;
-    MP_RETURN_IF_ERROR(SetBytes(model_, coded, &change));
+    MP_RETURN_IF_ERROR(FillBytes(model_, coded, &change));
     *report_.add_changes() = std::move(change);
     channels_.push_back(std::move(coded));
     return std::nullopt;
@@ -276,6 +280,7 @@ class QuantizeWeightsPass final : public Pass {
     return "weights to codes of 8, 4, 3 or 2 bits: 4x to 7x smaller, activations stay float";
   }
 
+  bool encodes_weights() const override { return true; }
   absl::Status Validate(const PassStep& step) const override {
     MP_RETURN_IF_ERROR(ValidateCoding(step.quantize_weights()));
     return ValidateSelection(step.quantize_weights().weights(), "quantize_weights.weights");

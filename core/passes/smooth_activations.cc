@@ -11,7 +11,6 @@
 // more to be worth its time. To be followed by quantize_static or quantize_dynamic.
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <memory>
 
 #include "core/base/format_string.h"
@@ -43,10 +42,7 @@ class SmoothActivationsPass final : public Pass {
     return "activation outliers moved into the weights of MatMul and Gemm (SmoothQuant), before a "
            "quantization";
   }
-  std::vector<std::string_view> must_precede() const override {
-    return {"quantize_weights", "quantize_dead_zone", "quantize_dynamic",
-            "quantize_static",  "convert_float16",    "convert_bfloat16"};
-  }
+  bool needs_float_weights() const override { return true; }
   absl::Status Validate(const PassStep& step) const override {
     const SmoothActivations& options = step.smooth_activations();
     if (!options.has_alpha() || (options.alpha() >= 0 && options.alpha() <= 1)) {
@@ -71,22 +67,6 @@ class SmoothActivationsPass final : public Pass {
   }
 };
 
-// Some feeds of other samples.
-class Subset final : public Samples {
- public:
-  Subset(const Samples& all, std::vector<uint64_t> feeds) : all_(all), feeds_(std::move(feeds)) {}
-  uint64_t size() const override { return feeds_.size(); }
-  uint64_t batches() const override { return feeds_.size(); }
-  bool has_labels() const override { return all_.has_labels(); }
-  std::string description() const override { return all_.description(); }
-  bool synthetic() const override { return all_.synthetic(); }
-  absl::StatusOr<Batch> Read(uint64_t index) const override { return all_.Read(feeds_.at(index)); }
-
- private:
-  const Samples& all_;
-  std::vector<uint64_t> feeds_;
-};
-
 struct FitAndHeldBack {
   Statistics fit, held_back;
 };
@@ -94,23 +74,21 @@ struct FitAndHeldBack {
 absl::StatusOr<FitAndHeldBack> Gather(const Model& model, const Samples& samples,
                                       const std::vector<StatisticRequest>& requests,
                                       PassContext& context) {
-  std::vector<uint64_t> fit, held_back;
-  for (uint64_t i = 0; i < samples.batches(); ++i) {
-    const bool all = samples.batches() < kHeldBack;
-    if (all || i % kHeldBack != kHeldBack - 1) fit.push_back(i);
-    if (all || i % kHeldBack == kHeldBack - 1) held_back.push_back(i);
-  }
+  // Of too few samples none is held back.
+  const bool all = samples.batches() < kHeldBack;
+  const SamplePart everything = SamplePart::Spread(samples, samples.batches());
+  const SamplePart fit = all ? everything : SamplePart::WithoutEvery(samples, kHeldBack);
+  const SamplePart held_back = all ? everything : SamplePart::Every(samples, kHeldBack);
   const auto progress = [&](double from, double to) -> GatherProgress {
     return [&context, from, to](double fraction) {
       if (context.progress) context.progress(from + (to - from) * fraction, "calibration");
     };
   };
   FitAndHeldBack result;
-  MP_ASSIGN_OR_RETURN(result.fit, GatherStatistics(model, Subset(samples, fit), requests,
-                                                   *context.job, progress(0, 0.4)));
-  MP_ASSIGN_OR_RETURN(result.held_back,
-                      GatherStatistics(model, Subset(samples, held_back), requests, *context.job,
-                                       progress(0.4, 0.5)));
+  MP_ASSIGN_OR_RETURN(result.fit,
+                      GatherStatistics(model, fit, requests, *context.job, progress(0, 0.4)));
+  MP_ASSIGN_OR_RETURN(result.held_back, GatherStatistics(model, held_back, requests, *context.job,
+                                                         progress(0.4, 0.5)));
   return result;
 }
 
@@ -140,15 +118,13 @@ absl::StatusOr<PassReport> SmoothActivationsPass::Run(Model& model, const PassSt
     MP_RETURN_IF_ERROR(RequireChange(step, report));
     return report;
   }
-  std::map<const onnx::GraphProto*, std::string> paths;
-  ForEachNamedGraph(model.mutable_proto(), [&](onnx::GraphProto& graph, const std::string& path) {
-    paths[&graph] = path;
-  });
+  const GraphPaths paths(model.mutable_proto());
   std::vector<StatisticRequest> requests;
   for (const SmoothTarget& target : targets) {
-    const onnx::GraphProto* graph = index.DefiningGraph(*target.graph, target.value);
     requests.push_back(
-        {.key = {graph == nullptr ? "" : paths[graph], target.value}, .channel_axis = -1});
+        {.key =
+             paths.KeyOf(index, *target.graph, target.value).value_or(ValueKey{"", target.value}),
+         .channel_axis = -1});
   }
   MP_ASSIGN_OR_RETURN(const auto samples,
                       OpenCalibrationSamples(model, context.data, options.max_samples(),

@@ -34,6 +34,7 @@ class TunePass final : public Pass {
     return "tries the other passes on calibration data and applies the smallest or fastest that "
            "keeps within bounds";
   }
+  bool encodes_weights() const override { return true; }
   absl::Status Validate(const PassStep& step) const override;
   PassEstimate Estimate(const Model& model, const PassStep&) const override {
     const uint64_t bytes = WeightBytes(model);

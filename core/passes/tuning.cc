@@ -223,9 +223,7 @@ class Tuning {
       if (!loss.ok()) return Refuse(loss.status(), row);
       row->set_sqnr_db(loss->sqnr_db);
       if (loss->agreement.has_value()) row->set_agreement(*loss->agreement);
-      if (loss->accuracy.has_value() && meter_->accuracy().has_value()) {
-        row->set_accuracy_drop(*meter_->accuracy() - *loss->accuracy);
-      }
+      if (loss->accuracy_drop.has_value()) row->set_accuracy_drop(*loss->accuracy_drop);
       if (latency()) MP_RETURN_IF_ERROR(MeasureLatency(model, row));
     }
     row->set_evaluations(evaluations);

@@ -47,9 +47,8 @@ bool IsClippingToUnit(const onnx::NodeProto& node) {
 
 QdqFlow::QdqFlow(Model& model, const GraphIndex& index, const std::vector<QdqLayer>& layers,
                  const std::vector<bool>& active, bool symmetric)
-    : model_(model), index_(index), symmetric_(symmetric) {
+    : model_(model), index_(index), symmetric_(symmetric), paths_(model.mutable_proto()) {
   ForEachNamedGraph(model.mutable_proto(), [&](onnx::GraphProto& graph, const std::string& path) {
-    paths_.emplace(&graph, path);
     graphs_.emplace(path, &graph);
   });
   FindWanted(layers, active);
@@ -71,8 +70,7 @@ QdqFlow::QdqFlow(Model& model, const GraphIndex& index, const std::vector<QdqLay
 }
 
 ValueKey QdqFlow::KeyOf(const onnx::GraphProto& scope, const std::string& name) const {
-  const auto found = paths_.find(index_.DefiningGraph(scope, name));
-  return {found == paths_.end() ? "" : found->second, name};
+  return paths_.KeyOf(index_, scope, name).value_or(ValueKey{"", name});
 }
 
 // The value behind Relus and Clips that clip no further than a grid of what they give.
@@ -130,7 +128,7 @@ void QdqFlow::Store(const ValueKey& value, const ValueKey& grid) {
 }
 
 void QdqFlow::Propagate(const onnx::GraphProto& graph, const onnx::NodeProto& node) {
-  const ValueKey output = {paths_.at(&graph), node.output(0)};
+  const ValueKey output = {paths_.Of(graph), node.output(0)};
   if (!wanted_.contains(output)) return;
   const auto stored = [&](int input) {
     return stored_.contains(KeyOf(graph, node.input(input))) &&

@@ -57,7 +57,7 @@ class QdqFlow {
   Model& model_;
   const GraphIndex& index_;
   bool symmetric_;
-  absl::flat_hash_map<const onnx::GraphProto*, std::string> paths_;
+  GraphPaths paths_;
   std::map<std::string, onnx::GraphProto*> graphs_;
   std::map<ValueKey, ValueKey> stored_;
   std::vector<std::pair<ValueKey, ValueKey>> order_;

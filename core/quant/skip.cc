@@ -35,6 +35,8 @@ std::string_view SkipReasonName(SkipReason reason) {
       return "no_producer";
     case SkipReason::kSharedProducer:
       return "shared_producer";
+    case SkipReason::kCannotBeScaled:
+      return "cannot_be_scaled";
     case SkipReason::kOtherReaders:
       return "other_readers";
     case SkipReason::kSlower:

@@ -23,6 +23,7 @@ enum class SkipReason {
   kConstantTensor,      // all values equal (or all zero): nothing to gain
   kNoProducer,  // the pattern's other half is missing (BatchNormalization without Conv before it)
   kSharedProducer,  // the value between the two nodes has other readers
+  kCannotBeScaled,  // something that makes or reads the value does not commute with a factor
   kOtherReaders,    // the weight is read in another way too, so that its floats would have to stay
   kSlower,          // the runtime has a kernel, but it is slower than the float one
   kNothingGained,   // the simple way is as good

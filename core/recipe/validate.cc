@@ -74,22 +74,25 @@ absl::Status ValidatePasses(const Recipe& recipe) {
     return Invalid("passes",
                    FormatString("{} passes; at most {} are run", recipe.passes_size(), kMaxPasses));
   }
-  std::vector<std::string_view> before;
+  // The first step that leaves no float weights.
+  const Pass* encoding = nullptr;
+  int encoding_step = 0;
   for (int i = 0; i < recipe.passes_size(); ++i) {
     const absl::StatusOr<const Pass*> pass = PassRegistry::Get().ForStep(recipe.passes(i));
     if (!pass.ok()) return WithStepPath(pass.status(), i);
     MP_RETURN_IF_ERROR(WithStepPath((*pass)->Validate(recipe.passes(i)), i));
-    for (const std::string_view forbidden : (*pass)->must_precede()) {
-      const auto found = std::ranges::find(before, forbidden);
-      if (found == before.end()) continue;
+    if (encoding != nullptr && (*pass)->needs_float_weights()) {
       return Error(ERROR_REASON_PASS_ORDER,
                    FormatString("passes[{}]: {} must come before {} (passes[{}])", i,
-                                (*pass)->name(), forbidden, found - before.begin()))
+                                (*pass)->name(), encoding->name(), encoding_step))
           .With("field", FormatString("passes[{}]", i))
-          .With("rule", FormatString("{} before {}", (*pass)->name(), forbidden))
+          .With("rule", FormatString("{} before {}", (*pass)->name(), encoding->name()))
           .Remedy("swap the two");
     }
-    before.push_back((*pass)->name());
+    if (encoding == nullptr && (*pass)->encodes_weights()) {
+      encoding = *pass;
+      encoding_step = i;
+    }
   }
   return absl::OkStatus();
 }

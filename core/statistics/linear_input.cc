@@ -6,16 +6,7 @@
 
 namespace modelpress {
 
-std::map<const onnx::GraphProto*, std::string> GraphPaths(onnx::ModelProto& model) {
-  std::map<const onnx::GraphProto*, std::string> paths;
-  ForEachNamedGraph(model, [&](onnx::GraphProto& graph, const std::string& path) {
-    paths.emplace(&graph, path);
-  });
-  return paths;
-}
-
-std::optional<ValueKey> LinearInput(const GraphIndex& index,
-                                    const std::map<const onnx::GraphProto*, std::string>& paths,
+std::optional<ValueKey> LinearInput(const GraphIndex& index, const GraphPaths& paths,
                                     const CandidateWeight& weight) {
   std::optional<ValueKey> found;
   if (weight.tensor->dims_size() != 2) return std::nullopt;
@@ -24,12 +15,9 @@ std::optional<ValueKey> LinearInput(const GraphIndex& index,
     const bool multiplies = node.op_type() == "MatMul" || node.op_type() == "Gemm";
     if (!multiplies || !IsDefaultDomain(node.domain())) continue;
     if (use.input != 1 || IntAttribute(node, "transA", 0) != 0) return std::nullopt;
-    const onnx::GraphProto* scope = index.DefiningGraph(*use.graph, node.input(0));
-    const auto path = paths.find(scope);
-    if (path == paths.end()) return std::nullopt;
-    ValueKey key{path->second, node.input(0)};
-    if (found.has_value() && *found != key) return std::nullopt;
-    found = std::move(key);
+    const std::optional<ValueKey> key = paths.KeyOf(index, *use.graph, node.input(0));
+    if (!key.has_value() || (found.has_value() && *found != *key)) return std::nullopt;
+    found = key;
   }
   return found;
 }

@@ -1,9 +1,7 @@
 // The value that a weight is multiplied with: where the Gram of its rows is to be gathered.
 #pragma once
 
-#include <map>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "core/model/graph.h"
@@ -12,13 +10,9 @@
 
 namespace modelpress {
 
-// Paths of all graphs of a model (see ValueKey).
-std::map<const onnx::GraphProto*, std::string> GraphPaths(onnx::ModelProto& model);
-
 // The x of y = x W, with the rows of x on its last axis, where `weight` is the W of a MatMul or a
 // Gemm. Nothing if nobody multiplies with it so, or readers multiply different values with it.
-std::optional<ValueKey> LinearInput(const GraphIndex& index,
-                                    const std::map<const onnx::GraphProto*, std::string>& paths,
+std::optional<ValueKey> LinearInput(const GraphIndex& index, const GraphPaths& paths,
                                     const CandidateWeight& weight);
 
 // The mean square of each channel of a value that a LayerNormalization makes, where its inputs are

@@ -232,11 +232,32 @@ TEST(PassRegistryTest, EveryPassIsAFieldOfTheRecipeAndTheOtherWayRound) {
     passes.insert(std::string(pass->name()));
     EXPECT_GE(pass->examples().size(), 2u) << pass->name();
     EXPECT_FALSE(pass->summary().empty()) << pass->name();
-    for (const std::string_view later : pass->must_precede()) {
-      EXPECT_NE(PassRegistry::Get().Find(later), nullptr) << later;
-    }
+    EXPECT_FALSE(pass->encodes_weights() && pass->needs_float_weights()) << pass->name();
   }
   EXPECT_EQ(fields, passes);
+}
+
+// Whoever works on float weights comes first, whatever passes there are.
+TEST(PassRegistryTest, FloatsComeBeforeCodesInEveryRecipe) {
+  const auto step_of = [](const Pass& pass) {
+    PassStep step;
+    EXPECT_TRUE(ReadYaml(pass.examples()[0].options, &step).ok());
+    return step;
+  };
+  int pairs = 0;
+  for (const auto& first : PassRegistry::Get().passes()) {
+    for (const auto& second : PassRegistry::Get().passes()) {
+      Recipe recipe;
+      *recipe.add_passes() = step_of(*first);
+      *recipe.add_passes() = step_of(*second);
+      const absl::Status status = ValidateRecipe(recipe);
+      const bool forbidden = first->encodes_weights() && second->needs_float_weights();
+      EXPECT_EQ(ReasonOf(status) == ERROR_REASON_PASS_ORDER, forbidden)
+          << first->name() << ", " << second->name() << ": " << status;
+      pairs += forbidden;
+    }
+  }
+  EXPECT_GE(pairs, 2 * 5);
 }
 
 // A model with weights of several MiB, cancelled by its first sign of progress.

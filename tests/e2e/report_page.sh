@@ -45,6 +45,8 @@ for part in "What modelpress did" "Size by layer" "Error by layer" "Latency"; do
   check "the page has: $part" grep -q "$part" "$WORK/dom.html"
 done
 PAGE=ranges.html browse --dump-dom >"$WORK/dom.html" 2>>"$WORK/browser.log"
-check "the other page has histograms with their ranges" grep -q "chosen ranges" "$WORK/dom.html"
+for part in "Size by layer" "chosen ranges"; do
+  check "the other page has: $part" grep -q "$part" "$WORK/dom.html"
+done
 check "they are drawn" grep -q '<rect class="in"' "$WORK/dom.html"
 finish
