@@ -18,6 +18,7 @@ namespace {
 // More rows than this say less, not more; the JSON report has them all.
 constexpr size_t kMaxOutputs = 8;
 constexpr size_t kMaxNames = 4;
+constexpr size_t kMaxSteps = 80;
 
 std::string Ratio(uint64_t before, uint64_t after) {
   if (before == 0 || after == 0) return "";
@@ -199,7 +200,15 @@ std::string PassSection(const Report& report) {
     }
     if (const auto rows = TrailRows(pass); !rows.empty()) {
       TextTable trail;
-      for (const auto& row : rows) trail.AddRow(row);
+      for (auto row : rows) {
+        // Exceptions name layers by the dozen; the JSON report and the page have them all.
+        if (row[0].size() > kMaxSteps) {
+          size_t end = kMaxSteps;
+          while (end > 0 && (row[0][end] & 0xc0) == 0x80) --end;  // not within a character
+          row[0] = row[0].substr(0, end) + "...";
+        }
+        trail.AddRow(row);
+      }
       details += trail.ToString();
     }
   }

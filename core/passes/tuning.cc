@@ -282,6 +282,7 @@ class Tuning {
       if (report_.evaluations() >= budget()) break;
       limits->set_min_agreement(level);
       if (goal_.min_sqnr_db) limits->set_min_sqnr_db(*goal_.min_sqnr_db);
+      if (goal_.max_accuracy_drop) limits->set_max_accuracy_drop(*goal_.max_accuracy_drop);
       MP_ASSIGN_OR_RETURN(const TuneTrial row, Try(steps));
       if (row.holds() || !row.why().empty()) break;
     }
