@@ -36,9 +36,10 @@ absl::StatusOr<std::unique_ptr<LossMeter>> LossMeter::Make(const Model& referenc
                                                            uint64_t max_samples, uint64_t seed,
                                                            WeightArena& arena,
                                                            const JobContext& context) {
-  MP_ASSIGN_OR_RETURN(auto samples,
-                      OpenCalibrationSamples(reference, data, 0,
-                                             std::min(max_samples, kMaxSyntheticSamples), seed));
+  MP_ASSIGN_OR_RETURN(
+      auto samples,
+      OpenCalibrationSamples(reference, data, 0, std::min(max_samples, kMaxSyntheticSamples), seed,
+                             context));
   const uint64_t feeds = samples->batches();
   const uint64_t count = std::min(feeds, max_samples);
   std::vector<uint64_t> chosen;

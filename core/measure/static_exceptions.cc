@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <string_view>
 
 #include "core/base/status.h"
 #include "core/measure/noise_shares.h"
@@ -114,24 +116,29 @@ class Chooser {
     return absl::OkStatus();
   }
 
-  // All weights at once if the limits hold with them, else one by one.
+  // All weights at once if the limits hold with them, else one by one; a weight that several layers
+  // read for all of them, as it would be stored twice otherwise.
   absl::Status CodeWeights() {
-    std::vector<size_t> candidates;
-    for (const size_t i : order_) {
-      if (result_.forms[i] == LayerForm::kFloat && code_weights_[i]) candidates.push_back(i);
-    }
-    if (candidates.empty()) return absl::OkStatus();
+    const auto& layers = quantizer_.layers();
+    std::map<std::string_view, std::vector<size_t>> readers;
     std::vector<LayerForm> all = result_.forms;
-    for (const size_t i : candidates) all[i] = LayerForm::kCodedWeight;
+    for (const size_t i : order_) {
+      if (result_.forms[i] != LayerForm::kFloat || !code_weights_[i]) continue;
+      readers[layers[i].layer.weight_name].push_back(i);
+      all[i] = LayerForm::kCodedWeight;
+    }
+    if (readers.empty()) return absl::OkStatus();
     MP_ASSIGN_OR_RETURN(const bool done, Try(std::move(all)));
     if (done) return absl::OkStatus();
-    const auto& layers = quantizer_.layers();
-    std::ranges::stable_sort(candidates, std::greater(),
-                             [&](size_t i) { return layers[i].weight->codes.length; });
+    std::vector<const std::vector<size_t>*> candidates;
+    for (const auto& [weight, of_weight] : readers) candidates.push_back(&of_weight);
+    std::ranges::stable_sort(candidates, std::greater(), [&](const std::vector<size_t>* group) {
+      return layers[group->front()].weight->codes.length;
+    });
     candidates.resize(std::min<size_t>(candidates.size(), kReturns));
-    for (const size_t i : candidates) {
+    for (const std::vector<size_t>* group : candidates) {
       std::vector<LayerForm> forms = result_.forms;
-      forms[i] = LayerForm::kCodedWeight;
+      for (const size_t i : *group) forms[i] = LayerForm::kCodedWeight;
       MP_RETURN_IF_ERROR(Try(std::move(forms)).status());
     }
     return absl::OkStatus();

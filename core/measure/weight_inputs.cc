@@ -69,9 +69,7 @@ absl::Status WeightInputs::Gather(uint64_t max_samples,
                                   const std::function<void(double)>& progress) {
   MP_ASSIGN_OR_RETURN(
       std::unique_ptr<Samples> samples,
-      OpenCalibrationSamples(model_, data_, /*max_samples=*/0, kSyntheticSamples, seed_));
-  // Sums of floats, and what is held back, depend on the order.
-  MP_ASSIGN_OR_RETURN(samples, InContentOrder(std::move(samples), max_samples, job_));
+      OpenCalibrationSamples(model_, data_, max_samples, kSyntheticSamples, seed_, job_));
   description_ = FormatString(
       "calibrated on {} samples ({}){}", samples->size(), samples->description(),
       samples->synthetic() ? ": random inputs say little of real ones; give data" : "");

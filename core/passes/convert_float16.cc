@@ -113,8 +113,8 @@ absl::StatusOr<Statistics> Observe(Model& model, const GraphIndex& index, PassCo
       }
     }
   });
-  auto samples =
-      OpenCalibrationSamples(model, context.data, kMaxSamples, kSyntheticSamples, context.seed);
+  auto samples = OpenCalibrationSamples(model, context.data, kMaxSamples, kSyntheticSamples,
+                                        context.seed, *context.job);
   absl::Status failure = samples.status();
   for (int i = 0; failure.ok() && i < kMaxNotFinite; ++i) {
     auto statistics = GatherStatistics(model, **samples, requests, *context.job, nullptr);

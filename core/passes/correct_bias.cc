@@ -49,18 +49,29 @@ class CorrectBiasPass final : public Pass {
   absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
                                  PassContext& context) const override;
   std::vector<PassExample> examples() const override {
-    return {{"a float model: there is no error to take out",
-             R"(<ir_version: 8, opset_import: ["" : 13]>
-                g (float[2, 4] x) => (float[2, 4] y) { y = Relu(x) })",
-             "correct_bias: {}\nallow_no_change: true",
-             {"Relu"},
-             0},
-            {"a model that is its own original: its layers have no error",
-             R"(<ir_version: 8, opset_import: ["" : 13]>
+    return {
+        {"codes that are too small by half a step make every output too small; the bias makes up "
+         "for it, as inputs behind a Relu are positive on average",
+         R"(<ir_version: 8, opset_import: ["" : 13]>
+                g (float[2, 4] x) => (float[2, 2] y)
+                <int8[4, 2] codes = {2, 4, 1, 3, 5, 0, 2, 1}, float scale = {0.2}, float[2] b = {1, 2}>
+                { r = Relu(x)
+                  w = DequantizeLinear(codes, scale)
+                  y = Gemm(r, w, b) })",
+         "correct_bias: {}",
+         {"Relu", "DequantizeLinear", "Gemm"},
+         0.5,
+         R"(<ir_version: 8, opset_import: ["" : 13]>
+                g (float[2, 4] x) => (float[2, 2] y)
+                <float[4, 2] w = {0.49, 0.89, 0.29, 0.69, 1.09, 0.09, 0.49, 0.29}, float[2] b = {1, 2}>
+                { r = Relu(x)
+                  y = Gemm(r, w, b) })"},
+        {"a model that is its own original: its layers have no error",
+         R"(<ir_version: 8, opset_import: ["" : 13]>
                 g (float[2, 4] x) => (float[2, 4] y) { t = Transpose(x) y = Transpose(t) })",
-             "correct_bias: {max_samples: 8}\nallow_no_change: true",
-             {"Transpose", "Transpose"},
-             0}};
+         "correct_bias: {max_samples: 8}\nallow_no_change: true",
+         {"Transpose", "Transpose"},
+         0}};
   }
 
  private:
@@ -91,9 +102,9 @@ absl::StatusOr<PassReport> CorrectBiasPass::Run(Model& model, const PassStep& st
   report.set_weight_bytes_before(WeightBytes(model));
   const uint64_t wanted = step.correct_bias().max_samples();
   const uint64_t count = wanted > 0 ? wanted : kDefaultCalibration;
-  MP_ASSIGN_OR_RETURN(const auto samples,
-                      OpenCalibrationSamples(model, context.data, count,
-                                             std::min(count, kSyntheticSamples), context.seed));
+  MP_ASSIGN_OR_RETURN(const auto samples, OpenCalibrationSamples(model, context.data, count,
+                                                                 std::min(count, kSyntheticSamples),
+                                                                 context.seed, *context.job));
   Model named = model.Clone();
   NameNodes(named.mutable_proto());
   // Which form of the original has the layers of this model.

@@ -90,9 +90,9 @@ class Calibration {
             {.key = key(*clip.graph, clip.node->input(0)), .channel_axis = clip.axis});
       }
     }
-    MP_ASSIGN_OR_RETURN(
-        const auto samples,
-        OpenCalibrationSamples(model, context.data, options.max_samples(), 0, context.seed));
+    MP_ASSIGN_OR_RETURN(const auto samples,
+                        OpenCalibrationSamples(model, context.data, options.max_samples(), 0,
+                                               context.seed, *context.job));
     MP_ASSIGN_OR_RETURN(const Statistics statistics,
                         GatherStatistics(model, *samples, requests, *context.job, nullptr));
     const auto find = [&](onnx::GraphProto& scope, const std::string& value,

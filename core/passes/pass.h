@@ -50,8 +50,10 @@ struct PassExample {
   std::string_view options;
   // Operator types of the main graph after the pass, in order.
   std::vector<std::string_view> after_operators;
-  // Largest output error against `before` on synthetic samples that the example allows (absolute).
+  // Largest output error on synthetic samples that the example allows (absolute), against `original`.
   double tolerance = 0;
+  // The model before earlier passes of the recipe; empty: `before`.
+  std::string_view original = {};
 };
 
 class Pass {

@@ -278,8 +278,8 @@ absl::Status Quantization::QuantizeLayers(double from, double to) {
   }
   std::vector<DynamicUnit> units = MakeDynamicUnits(found, usable);
   if (tries_convolutions_) {
-    MP_ASSIGN_OR_RETURN(const auto samples,
-                        OpenCalibrationSamples(model_, context_.data, 1, 1, context_.seed));
+    MP_ASSIGN_OR_RETURN(const auto samples, OpenCalibrationSamples(model_, context_.data, 1, 1,
+                                                                   context_.seed, *context_.job));
     MP_RETURN_IF_ERROR(LeaveOutSlowConvolutions(model_, weights, *samples, *context_.arena,
                                                 *context_.job, &units));
     MP_ASSIGN_OR_RETURN(const std::optional<double> ratio,

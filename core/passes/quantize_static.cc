@@ -188,9 +188,9 @@ class Quantization {
   absl::Status Calibrate() {
     const uint64_t count =
         options_.max_samples() > 0 ? options_.max_samples() : kDefaultCalibration;
-    MP_ASSIGN_OR_RETURN(samples_,
-                        OpenCalibrationSamples(model_, context_.data, count,
-                                               std::min(count, kSyntheticSamples), context_.seed));
+    MP_ASSIGN_OR_RETURN(samples_, OpenCalibrationSamples(model_, context_.data, count,
+                                                         std::min(count, kSyntheticSamples),
+                                                         context_.seed, *context_.job));
     all_samples_ = samples_->batches();
     const std::vector<RangeRule> rules = RangeRulesOf(options_);
     const bool measured = rules.size() > 1 || !options_.limits().off();

@@ -128,7 +128,7 @@ absl::StatusOr<PassReport> SmoothActivationsPass::Run(Model& model, const PassSt
   }
   MP_ASSIGN_OR_RETURN(const auto samples,
                       OpenCalibrationSamples(model, context.data, options.max_samples(),
-                                             kSyntheticSamples, context.seed));
+                                             kSyntheticSamples, context.seed, *context.job));
   if (samples->synthetic()) {
     *report.add_notes() =
         "calibrated on synthetic samples, as no data was given: they do not show the outliers of "

@@ -245,8 +245,8 @@ class Tuning {
     const SessionOptions options{.threads = threads, .prepack = true};
     MP_ASSIGN_OR_RETURN(const auto before, Session::Create(reference_, options));
     MP_ASSIGN_OR_RETURN(const auto after, Session::Create(model, options));
-    MP_ASSIGN_OR_RETURN(const auto samples,
-                        OpenCalibrationSamples(reference_, context_.data, 1, 1, context_.seed));
+    MP_ASSIGN_OR_RETURN(const auto samples, OpenCalibrationSamples(reference_, context_.data, 1, 1,
+                                                                   context_.seed, *context_.job));
     MP_ASSIGN_OR_RETURN(const Batch batch, samples->Read(0));
     MP_ASSIGN_OR_RETURN(const Latency measured,
                         CompareLatency(*before, *after, batch.inputs, batch.inputs, threads,

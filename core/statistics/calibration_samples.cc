@@ -50,20 +50,19 @@ std::string Digest(const Batch& batch) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Samples>> OpenCalibrationSamples(const Model& model,
-                                                                const DataSet* data,
-                                                                uint64_t max_samples,
-                                                                uint64_t synthetic_count,
-                                                                uint64_t seed) {
+absl::StatusOr<std::unique_ptr<Samples>> OpenCalibrationSamples(
+    const Model& model, const DataSet* data, uint64_t max_samples, uint64_t synthetic_count,
+    uint64_t seed, const JobContext& context) {
   if (data == nullptr) return MakeSyntheticSamples(model, synthetic_count, seed);
   MP_ASSIGN_OR_RETURN(std::unique_ptr<Samples> samples,
                       data->Split("calib", {"train", "unlabeled", "val", "test"},
-                                  DeclaredInputs(model), /*batch_size=*/1, max_samples));
+                                  DeclaredInputs(model), /*batch_size=*/1, /*max_samples=*/0));
   if (samples->size() == 0) {
     return Error(ERROR_REASON_DATA_INVALID, "the data set holds no samples to calibrate on")
         .With("expected", "samples");
   }
-  return samples;
+  // Sums of floats, and which samples are held back, depend on the order.
+  return InContentOrder(std::move(samples), max_samples, context);
 }
 
 absl::StatusOr<std::unique_ptr<Samples>> InContentOrder(std::unique_ptr<Samples> samples,

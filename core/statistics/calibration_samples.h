@@ -15,12 +15,11 @@ namespace modelpress {
 
 // One sample a feed where the model allows it: split calib, else train, unlabeled, val, test, or
 // the data set without splits; without data, `synthetic_count` seeded synthetic samples (which
-// Samples::synthetic() tells). At most `max_samples` (0: all). Errors: those of the data.
-absl::StatusOr<std::unique_ptr<Samples>> OpenCalibrationSamples(const Model& model,
-                                                                const DataSet* data,
-                                                                uint64_t max_samples,
-                                                                uint64_t synthetic_count,
-                                                                uint64_t seed);
+// Samples::synthetic() tells). At most `max_samples` (0: all), in content order. Errors: those of the
+// data.
+absl::StatusOr<std::unique_ptr<Samples>> OpenCalibrationSamples(
+    const Model& model, const DataSet* data, uint64_t max_samples, uint64_t synthetic_count,
+    uint64_t seed, const JobContext& context);
 
 // The same samples in an order that depends on what they hold alone, at most `max_samples` of them (0:
 // all): what is made of them is the same however the data set orders them. Reads every sample once.

@@ -116,7 +116,7 @@ int Main(const std::string& mode, uint64_t count, const char* path, const char* 
   }
   std::unique_ptr<DataSet> data;
   if (data_path != nullptr) data = DataSet::Open(data_path, &job.scratch()).value();
-  auto samples = OpenCalibrationSamples(*model, data.get(), count, count, 1).value();
+  auto samples = OpenCalibrationSamples(*model, data.get(), count, count, 1, job.context()).value();
   MemoryWatch watch;
   double seconds = 0;
   if (mode == "forwards") {

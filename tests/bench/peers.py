@@ -5,7 +5,7 @@
     ./dev exec DIR/bin/python tests/bench/peers.py MODEL DATA     DATA has splits calib and test
 
 For each scheme: wall and CPU seconds, peak memory, how much smaller, task metrics, SQNR of the worst output, share of
-changed decisions, latency against the float model. Every artifact, ours or not, is judged by `modelpress verify`.
+changed decisions, latency and memory of the loaded model against the float model. Every artifact, ours or not, is judged by `modelpress verify`.
 """
 import argparse
 import json
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-PEERS = ["onnxruntime==1.21.0", "onnx==1.17.0", "numpy<2.3"]
+PEERS = ["onnxruntime==1.21.0", "onnx==1.18.0", "numpy<2.3"]
 
 
 def arguments():
@@ -121,7 +121,9 @@ def row(name, seconds, cpu, peak, report):
     ratio = (latency["artifact_median_seconds"] / latency["original_median_seconds"]
              if latency.get("original_median_seconds") else float("nan"))
     agreement = f"{judgement['agreement']:.4f}" if "agreement" in judgement else "-"
-    print(f"{name:44} {seconds:7.1f} {cpu:7.1f} {peak:8.0f} {smaller:7.2f} {sqnr:7.1f} {agreement:>9} {ratio:8.2f}  {quality}",
+    memory = (int(judgement["artifact_memory_bytes"]) / int(judgement["original_memory_bytes"])
+              if int(judgement.get("original_memory_bytes", 0)) else float("nan"))
+    print(f"{name:44} {seconds:7.1f} {cpu:7.1f} {peak:8.0f} {smaller:7.2f} {sqnr:7.1f} {agreement:>9} {ratio:8.2f} {memory:7.2f}  {quality}",
           flush=True)
 
 
@@ -129,7 +131,7 @@ def main():
     options = arguments()
     if options.make_environment:
         subprocess.run([sys.executable, "-m", "venv", options.make_environment], check=True)
-        subprocess.run([os.path.join(options.make_environment, "bin", "pip"), "install", "--quiet", *PEERS], check=True)
+        subprocess.run([os.path.join(options.make_environment, "bin", "pip"), "install", "--quiet", "--only-binary", ":all:", *PEERS], check=True)
         return
     if not options.model or not options.data:
         sys.exit("give MODEL and DATA, or --make-environment DIR")
@@ -146,7 +148,7 @@ def main():
     }
     known = {p["name"] for p in json.loads(subprocess.run(["modelpress", "capabilities", "--json"], check=True,
                                                           capture_output=True).stdout)["passes"]}
-    print(f"{'scheme':44} {'wall s':>7} {'CPU s':>7} {'peak MB':>8} {'smaller':>7} {'SQNR':>7} {'same':>9} {'latency':>8}")
+    print(f"{'scheme':44} {'wall s':>7} {'CPU s':>7} {'peak MB':>8} {'smaller':>7} {'SQNR':>7} {'same':>9} {'latency':>8} {'memory':>7}")
     with tempfile.TemporaryDirectory() as folder:
         artifact = os.path.join(folder, "artifact.onnx")
         for name in ("static-minmax", "static-entropy", "static-percentile", "static-minmax-gemm", "dynamic"):

@@ -19,7 +19,7 @@ fi
 if [ "${1:-}" = peers ]; then
   shift
   environment=${BENCH_DIR:-${TMPDIR:-/tmp}/modelpress-bench}/peers
-  [ -x "$environment/bin/pip" ] || python3 "$repo/tests/bench/peers.py" --make-environment "$environment"
+  "$environment/bin/python" -c 'import onnx, onnxruntime' 2>/dev/null || python3 "$repo/tests/bench/peers.py" --make-environment "$environment"
   PATH=$bin:$PATH exec "$environment/bin/python" "$repo/tests/bench/peers.py" "$@"
 fi
 language_model=

@@ -33,7 +33,7 @@ TEST(LayerErrorTest, AWeightThatIsOffByAFactorGivesThatError) {
   Model coded = Named(R"(<ir_version: 8, opset_import: ["" : 13]>
       g (float[1, 2] x) => (float[1, 2] y)
       <int8[2, 2] w = {9, 0, 0, 10}, float s = {0.1}> { v = DequantizeLinear(w, s) y = MatMul(x, v) })");
-  const auto samples = OpenCalibrationSamples(reference, nullptr, 0, 50, 1).value();
+  const auto samples = OpenCalibrationSamples(reference, nullptr, 0, 50, 1, job.context()).value();
   const auto errors = MeasureLayerErrors(coded, reference, *samples, job.context()).value();
   ASSERT_EQ(errors.size(), 1u);
   EXPECT_EQ(errors[0].node, "MatMul_y");
@@ -57,7 +57,7 @@ TEST(LayerErrorTest, LayersThatReadNoCodesAreLeftOut) {
   TestJob job;
   Model model = Named(R"(<ir_version: 8, opset_import: ["" : 13]>
       g (float[1, 2] x) => (float[1, 2] y) <float[2, 2] w = {1, 0, 0, 1}> { y = MatMul(x, w) })");
-  const auto samples = OpenCalibrationSamples(model, nullptr, 0, 2, 1).value();
+  const auto samples = OpenCalibrationSamples(model, nullptr, 0, 2, 1, job.context()).value();
   EXPECT_TRUE(MeasureLayerErrors(model, model, *samples, job.context()).value().empty());
 }
 

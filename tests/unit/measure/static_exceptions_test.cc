@@ -59,7 +59,7 @@ Chosen Choose(int layers, int bad, const v1::LossLimits& limits, bool code_weigh
   Model model = Chain(layers, bad);
   const GraphIndex index(model.mutable_proto());
   QdqLayers found = FindQdqLayers(model, index).value();
-  const auto samples = OpenCalibrationSamples(model, nullptr, 0, 6, 1).value();
+  const auto samples = OpenCalibrationSamples(model, nullptr, 0, 6, 1, job.context()).value();
   const auto quantizer =
       StaticQuantizer::Make(model, found.layers, {}, true, *samples, arena, job.context(), nullptr)
           .value();

@@ -87,7 +87,7 @@ Quantized Quantize(Model& model, TestJob& job, WeightArena& arena,
   Quantized result;
   const GraphIndex index(model.mutable_proto());
   QdqLayers layers = FindQdqLayers(model, index).value();
-  result.samples = OpenCalibrationSamples(model, nullptr, 0, 10, 1).value();
+  result.samples = OpenCalibrationSamples(model, nullptr, 0, 10, 1, job.context()).value();
   result.quantizer = StaticQuantizer::Make(model, layers.layers, options, true, *result.samples,
                                            arena, job.context(), nullptr)
                          .value();
@@ -350,7 +350,9 @@ TEST(AffineFoldingTest, TheFunctionStays) {
     std::vector<std::string> operators;
     for (const auto& node : model.proto().graph().node()) operators.push_back(node.op_type());
     EXPECT_EQ(operators, expected[i]);
-    EXPECT_GT(Sqnr(before, model, *OpenCalibrationSamples(before, nullptr, 0, 4, 1).value()), 100);
+    EXPECT_GT(Sqnr(before, model,
+                   *OpenCalibrationSamples(before, nullptr, 0, 4, 1, job.context()).value()),
+              100);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/base/status.h"
+#include "core/measure/convolution_speed.h"
 #include "core/model/graph.h"
 #include "core/quant/dynamic_layers.h"
 #include "gmock/gmock.h"
@@ -325,6 +326,59 @@ TEST(DynamicLayersTest, AConvInIntegersEqualsTheFormula) {
       }
     }
   }
+}
+
+// Timed alone and then as a whole: each Conv is faster in integers and says by how much, or is stored as
+// codes, as it is without the option. Which of the two is the machine's to say.
+TEST(QuantizeDynamicTest, ConvolutionsRunInIntegersOnlyWhereTimed) {
+  std::mt19937 random(9);
+  onnx::ModelProto proto = ParseProto(R"(<ir_version: 8, opset_import: ["" : 13]>
+      g (float[1, 8, 12, 12] x) => (float[1, 16, 12, 12] y)
+      { h = Conv (x, v)
+        y = Conv <pads = [1, 1, 1, 1]> (h, w) })");
+  AddInitializer(proto, "v", {32, 8, 1, 1}, RandomFloats(random, 32 * 8));
+  AddInitializer(proto, "w", {16, 32, 3, 3}, RandomFloats(random, 16 * 32 * 9));
+  Model model = *ReadModel(proto);
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  const auto report = RunPass(
+      "quantize_dynamic: {convolutions: faster, weights: {min_elements: 1}, limits: {off: true}}",
+      &model, &job, &arena);
+  ASSERT_TRUE(report.ok()) << report.status();
+  ASSERT_EQ(report->changes_size(), 2);
+  int64_t timed = 0;
+  for (const Change& change : report->changes()) {
+    timed += change.what().find("of the float time here") != std::string::npos;
+  }
+  const std::vector<std::string> operators = Operators(model);
+  EXPECT_EQ(std::ranges::count(operators, "ConvInteger"), timed);
+  EXPECT_EQ(std::ranges::count(operators, "Conv"), 2 - timed);
+}
+
+TEST(QuantizeDynamicTest, SlowConvolutionsAreThoseTimedAboveTheBorder) {
+  std::mt19937 random(10);
+  onnx::ModelProto proto = ParseProto(R"(<ir_version: 8, opset_import: ["" : 13]>
+      g (float[1, 4, 9, 9] x) => (float[1, 8, 7, 7] y) { y = Conv (x, w) })");
+  AddInitializer(proto, "w", {8, 4, 3, 3}, RandomFloats(random, 8 * 4 * 9));
+  Model model = *ReadModel(proto);
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  WeightSelection selection;
+  selection.set_min_elements(1);
+  const GraphIndex index(model.mutable_proto());
+  const DynamicLayers found = *FindDynamicLayers(model, index, selection, /*convolutions=*/true);
+  ASSERT_EQ(found.layers.size(), 1u);
+  const auto weight = EncodeDynamicWeight(model, found.weights[0], found.layouts[0], AffineRule{},
+                                          /*per_channel=*/true, arena, job.context(), nullptr);
+  ASSERT_TRUE(weight.ok()) << weight.status();
+  std::vector<DynamicUnit> units = MakeDynamicUnits(found, {true});
+  const auto samples = MakeSyntheticSamples(model, 1, 1).value();
+  const absl::Status timed =
+      LeaveOutSlowConvolutions(model, {*weight}, *samples, arena, job.context(), &units);
+  ASSERT_TRUE(timed.ok()) << timed;
+  ASSERT_TRUE(units[0].time_ratio.has_value());
+  EXPECT_GT(*units[0].time_ratio, 0);
+  EXPECT_EQ(units[0].chosen, *units[0].time_ratio <= 0.8);
 }
 
 struct SkipCase {
