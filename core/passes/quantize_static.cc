@@ -22,13 +22,10 @@
 #include <optional>
 #include <set>
 
-#include "absl/container/flat_hash_map.h"
 #include "core/base/format_string.h"
 #include "core/base/status.h"
-#include "core/measure/bias_correction.h"
-#include "core/measure/layer_error.h"
 #include "core/measure/loss_limits.h"
-#include "core/measure/static_exceptions.h"
+#include "core/measure/static_choice.h"
 #include "core/measure/static_options.h"
 #include "core/measure/static_quantizer.h"
 #include "core/measure/static_report.h"
@@ -54,9 +51,8 @@ constexpr uint64_t kCompared = 8;
 constexpr double kMacBudget = 1e12;
 // How often judging and comparing run the model, roughly.
 constexpr double kRuns = 24;
-// A weight in codes costs its dequantization at every run, about so many multiply-accumulates for each
-// element. It may be as much as the layer's own work, or this share of the model's.
-constexpr double kDequantization = 64, kSmallShare = 0.01;
+// The share of the time that calibration takes, as progress says.
+constexpr double kCalibrated = 0.3;
 
 bool IsOneOf(const google::protobuf::RepeatedPtrField<std::string>& globs, const QdqLayer& layer) {
   return std::ranges::any_of(globs, [&](const std::string& glob) {
@@ -79,8 +75,7 @@ class Quantization {
     MP_RETURN_IF_ERROR(Prepare());
     if (layers_.empty()) return CodeOtherWeights();
     MP_RETURN_IF_ERROR(Calibrate());
-    MP_RETURN_IF_ERROR(ChooseRanges());
-    MP_RETURN_IF_ERROR(Settle());
+    MP_RETURN_IF_ERROR(Choose());
     MP_ASSIGN_OR_RETURN(Model quantized, quantizer_->Build(findings_.forms));
     model_ = std::move(quantized);
     MP_RETURN_IF_ERROR(Report());
@@ -203,7 +198,7 @@ class Quantization {
     MP_ASSIGN_OR_RETURN(
         quantizer_, StaticQuantizer::Make(model_, layers_, quantization_, histograms, *fit_,
                                           *context_.arena, *context_.job, [this](double fraction) {
-                                            Progress(fraction * 0.3, "calibration");
+                                            Progress(fraction * kCalibrated, "calibration");
                                           }));
     report_.add_notes(FormatString(
         "ranges from {} samples: {}{}", fit_->size(), samples_->description(),
@@ -212,7 +207,6 @@ class Quantization {
       report_.add_notes(
           "without data the ranges are those of synthetic samples: give calibration data");
     }
-    findings_.forms = quantizer_->AllInteger();
     double macs = 1;
     for (const StaticLayer& layer : quantizer_->layers()) macs += layer.macs;
     const auto affordable = [&](uint64_t wanted) {
@@ -229,183 +223,36 @@ class Quantization {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<ModelLoss> Measure() {
-    MP_ASSIGN_OR_RETURN(const Model candidate, quantizer_->Build(findings_.forms));
-    return MeasureCandidate(*meter_, candidate, &failure_);
-  }
-
-  // Each layer's own relative error with the present ranges; -1 where it is not known.
-  absl::StatusOr<std::vector<double>> OwnErrors() {
-    MP_ASSIGN_OR_RETURN(Model quantized, quantizer_->Build(quantizer_->AllInteger()));
-    MP_ASSIGN_OR_RETURN(const std::vector<LayerError> errors,
-                        MeasureLayerErrors(quantized, model_, *compared_, *context_.job));
-    absl::flat_hash_map<std::string, double> of_node;
-    for (const LayerError& error : errors) of_node.emplace(error.node, error.relative());
-    std::vector<double> own;
-    for (const StaticLayer& entry : quantizer_->layers()) {
-      const auto found = of_node.find(entry.layer.node);
-      own.push_back(found == of_node.end() ? -1 : found->second);
+  // Of ranges, biases and layers.
+  absl::Status Choose() {
+    if (meter_ == nullptr) {
+      findings_.forms = quantizer_->AllInteger();
+      return quantizer_->UseRanges(RangeRulesOf(options_)[0]);
     }
-    return own;
-  }
-
-  // One rule for all, or for each range the rule under which its layers err least.
-  absl::Status ChooseRanges() {
-    rules_ = RangeRulesOf(options_);
-    if (meter_ == nullptr) return quantizer_->UseRanges(rules_[0]);
-    std::string tried;
-    const size_t candidates = rules_.size() > 1 ? rules_.size() + 1 : 1;
-    for (size_t i = 0; i < candidates; ++i) {
-      MP_RETURN_IF_ERROR(UseRule(i));
-      if (candidates > 1 && i < rules_.size()) {
-        MP_ASSIGN_OR_RETURN(errors_.emplace_back(), OwnErrors());
-      }
-      MP_ASSIGN_OR_RETURN(const ModelLoss loss, Measure());
-      losses_.push_back(loss);
-      tried += FormatString("{}{} {}", i > 0 ? "; " : "", RuleName(i), Describe(loss));
-      if (i == 0 || IsBetter(loss, losses_[best_])) best_ = i;
-      Progress(0.3 + 0.2 * static_cast<double>(i + 1) / static_cast<double>(candidates),
-               RuleName(i));
+    MP_ASSIGN_OR_RETURN(StaticChoice choice,
+                        ChooseStatic({.model = model_,
+                                      .options = options_,
+                                      .quantizer = *quantizer_,
+                                      .fit = *fit_,
+                                      .compared = *compared_,
+                                      .meter = *meter_,
+                                      .arena = *context_.arena,
+                                      .job = *context_.job,
+                                      .progress = [this](double fraction, std::string_view detail) {
+                                        Progress(kCalibrated + (1 - kCalibrated) * fraction,
+                                                 detail);
+                                      }}));
+    findings_ = std::move(choice.findings);
+    other_run_ += choice.samples_run;
+    for (std::string& note : choice.notes) report_.add_notes(std::move(note));
+    if (!choice.failure.empty()) {
+      report_.add_notes(
+          FormatString("a candidate was passed over, since it did not run: {}", choice.failure));
     }
-    report_.add_notes(
-        FormatString("ranges, of all layers in integers on {}: {}", meter_->description(), tried));
-    return absl::OkStatus();
-  }
-
-  std::string RuleName(size_t i) const {
-    return i < rules_.size() ? NameOf(rules_[i]) : "the best for each range";
-  }
-
-  absl::Status UseRule(size_t i) {
-    quantizer_->SetCorrections({});
-    return i < rules_.size() ? quantizer_->UseRanges(rules_[i])
-                             : quantizer_->UseBestRanges(rules_, errors_);
-  }
-
-  // Biases and exceptions. Where exceptions are needed, the rule that is best for all layers owes that
-  // to the worst ones, which will be left out: the least squared error, which clips least of what
-  // matters, is tried beside it, and the one that leaves more work in integers is kept.
-  absl::Status Settle() {
-    if (meter_ == nullptr) return absl::OkStatus();
-    MP_ASSIGN_OR_RETURN(Settled settled, SettleWith(best_));
-    const auto mse = std::ranges::find(rules_, RangeMethod::kMse, &RangeRule::method);
-    const auto second = static_cast<size_t>(mse - rules_.begin());
-    if (settled.left_out && mse != rules_.end() && second != best_) {
-      MP_ASSIGN_OR_RETURN(Settled other, SettleWith(second));
-      if (IsWithin(other.loss, options_.limits()) && (other.integer_macs > settled.integer_macs ||
-                                                      !IsWithin(settled.loss, options_.limits()))) {
-        settled = std::move(other);
-      }
-    }
-    MP_RETURN_IF_ERROR(UseRule(settled.rule));
-    quantizer_->SetCorrections(std::move(settled.corrections));
-    findings_ = std::move(settled.findings);
-    for (std::string& note : settled.notes) report_.add_notes(std::move(note));
-    if (!IsWithin(settled.loss, options_.limits())) {
-      report_.add_notes("no choice of layers keeps the limits on these samples");
-    }
-    return absl::OkStatus();
-  }
-
-  // What becomes of one rule.
-  struct Settled {
-    size_t rule = 0;
-    std::vector<BiasCorrection> corrections;
-    StaticFindings findings;
-    ModelLoss loss;
-    bool left_out = false;
-    double integer_macs = 0;
-    std::vector<std::string> notes;
-  };
-
-  absl::StatusOr<Settled> SettleWith(size_t rule) {
-    Settled settled;
-    settled.rule = rule;
-    settled.loss = losses_[rule];
-    settled.findings.forms = quantizer_->AllInteger();
-    settled.notes.push_back(FormatString("ranges by {}", RuleName(rule)));
-    MP_RETURN_IF_ERROR(UseRule(rule));
-    MP_RETURN_IF_ERROR(CorrectBiases(&settled));
-    MP_ASSIGN_OR_RETURN(settled.findings.own, OwnErrors());
-    if (!IsWithin(settled.loss, options_.limits())) MP_RETURN_IF_ERROR(LeaveOut(&settled));
-    for (size_t i = 0; i < settled.findings.forms.size(); ++i) {
-      if (settled.findings.forms[i] == LayerForm::kInteger) {
-        settled.integer_macs += quantizer_->layers()[i].macs;
-      }
-    }
-    return settled;
-  }
-
-  // Kept if the model as a whole loses less with it.
-  absl::Status CorrectBiases(Settled* settled) {
-    if (options_.has_correct_bias() && !options_.correct_bias()) return absl::OkStatus();
-    MP_ASSIGN_OR_RETURN(Model quantized, quantizer_->Build(findings_.forms));
-    MP_ASSIGN_OR_RETURN(std::vector<BiasCorrection> corrections,
-                        MeasureBiasCorrections(quantized, model_, *fit_, *context_.job));
-    uint64_t channels = 0, kept = 0;
-    for (const BiasCorrection& row : corrections) {
-      channels += row.channels;
-      kept += row.kept;
-    }
-    if (kept == 0) return absl::OkStatus();
-    quantizer_->SetCorrections(corrections);
-    MP_ASSIGN_OR_RETURN(const ModelLoss loss, Measure());
-    const bool better = IsBetter(loss, settled->loss);
-    settled->notes.push_back(FormatString(
-        "bias correction {}: {} of {} channels err less on held-back samples; {} with it, {} "
-        "without",
-        better ? "applied" : "left out", kept, channels, Describe(loss), Describe(settled->loss)));
-    if (better) {
-      settled->loss = loss;
-      settled->corrections = std::move(corrections);
-    } else {
-      quantizer_->SetCorrections({});
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status LeaveOut(Settled* settled) {
-    MP_ASSIGN_OR_RETURN(const auto few,
-                        LossMeter::On(model_, *compared_, *context_.arena, *context_.job));
-    const bool code = !options_.has_other_weights() || options_.other_weights();
-    std::vector<bool> code_weights;
-    double macs = 0;
-    for (const StaticLayer& entry : quantizer_->layers()) macs += entry.macs;
-    for (const StaticLayer& entry : quantizer_->layers()) {
-      const double cost = entry.weight.has_value()
-                              ? kDequantization * static_cast<double>(entry.weight->codes.length)
-                              : 0;
-      code_weights.push_back(code && cost > 0 &&
-                             (cost <= entry.macs || cost <= kSmallShare * macs));
-    }
-    MP_ASSIGN_OR_RETURN(
-        StaticExceptions chosen,
-        ChooseExceptions(
-            *quantizer_, settled->findings.own, code_weights, options_.limits(), *few, *meter_,
-            [this](double fraction) { Progress(0.5 + 0.4 * fraction, "exceptions"); }, &failure_));
-    other_run_ += few->samples_run();
-    const auto more = [&](LayerForm form) {
-      return std::ranges::count(chosen.forms, form) -
-             std::ranges::count(settled->findings.forms, form);
-    };
-    settled->notes.push_back(FormatString(
-        "all layers in integers leave {}; {} of {} stay in float, {} of them with their weight in "
-        "codes: {} on {}, found by {} measurements",
-        Describe(settled->loss), more(LayerForm::kFloat) + more(LayerForm::kCodedWeight),
-        chosen.forms.size(), more(LayerForm::kCodedWeight), Describe(chosen.loss),
-        meter_->description(), chosen.measurements));
-    settled->left_out = true;
-    settled->loss = chosen.loss;
-    settled->findings.forms = std::move(chosen.forms);
-    settled->findings.noise = std::move(chosen.noise);
     return absl::OkStatus();
   }
 
   absl::Status Report() {
-    if (!failure_.empty()) {
-      report_.add_notes(
-          FormatString("a candidate was passed over, since it did not run: {}", failure_));
-    }
     MP_ASSIGN_OR_RETURN(
         const OptimizedGraph optimized,
         InspectOptimizedGraph(model_, static_cast<int>(context_.job->pool->threads()),
@@ -440,14 +287,7 @@ class Quantization {
   std::unique_ptr<LossMeter> meter_;
   // Calibration samples, and how many of them other meters have run.
   uint64_t all_samples_ = 0, other_run_ = 0;
-  // Ranges that were tried, what all layers in integers lose with each, and the best; the last of them,
-  // beyond rules_, takes for each range the rule of the least of errors_.
-  std::vector<RangeRule> rules_;
-  std::vector<std::vector<double>> errors_;
-  std::vector<ModelLoss> losses_;
-  size_t best_ = 0;
   StaticFindings findings_;
-  std::string failure_;
 };
 
 // Within the limits, as everything else.
