@@ -10,6 +10,7 @@ find_package(hwy REQUIRED)
 find_package(libzip REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(nlohmann_json REQUIRED)
+find_program(FLATC flatc REQUIRED)
 find_package(GTest REQUIRED)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 # Looking for re2 through pkg-config, as gRPC does too, walks abseil's 200-odd .pc files once per question: 45 s of every

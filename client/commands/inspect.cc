@@ -20,6 +20,7 @@
 #include "core/model/graph.h"
 #include "core/passes/sensitivity.h"
 #include "core/recipe/recipe_reader.h"
+#include "modelpress/v1/recipe.pb.h"
 #include "nlohmann/json.hpp"
 
 namespace modelpress {
@@ -56,7 +57,7 @@ absl::StatusOr<Inspection> Inspect(const InspectOptions& options) {
   context.pool = &pool;
   context.scratch = scratch.get();
   context.cancellation = &InstallInterruptHandler();
-  MP_ASSIGN_OR_RETURN(Model model, format->Read(inputs, context));
+  MP_ASSIGN_OR_RETURN(Model model, format->Read(inputs, Import(), context));
   Inspection inspection;
   inspection.format = std::string(format->name());
   inspection.producer = model.proto().producer_name();

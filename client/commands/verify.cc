@@ -13,6 +13,7 @@
 #include "core/formats/input_files.h"
 #include "core/gate/gate.h"
 #include "core/recipe/recipe_reader.h"
+#include "modelpress/v1/recipe.pb.h"
 
 namespace modelpress {
 namespace {
@@ -37,7 +38,7 @@ absl::StatusOr<Loaded> Load(const std::string& path, const JobContext& context) 
   MP_ASSIGN_OR_RETURN(const InputFiles inputs, OpenModelFiles(path));
   MP_ASSIGN_OR_RETURN(const Format* format, FormatRegistry::Get().Recognise(inputs));
   Loaded loaded;
-  MP_ASSIGN_OR_RETURN(loaded.model, format->Read(inputs, context));
+  MP_ASSIGN_OR_RETURN(loaded.model, format->Read(inputs, Import(), context));
   loaded.files.push_back(inputs.main.file);
   for (const InputFile& sidecar : inputs.sidecars) loaded.files.push_back(sidecar.file);
   return loaded;

@@ -46,7 +46,7 @@ absl::StatusOr<const Format*> FormatRegistry::Recognise(const InputFiles& files)
     return Error(ERROR_REASON_FORMAT_UNSUPPORTED,
                  FormatString("\"{}\" is not a model of any known format", files.main.name))
         .With("format", "unknown")
-        .Remedy("send an ONNX model");
+        .Remedy("send an ONNX or TensorFlow Lite model");
   }
   return Error(ERROR_REASON_FORMAT_UNSUPPORTED,
                FormatString("\"{}\" is a file of format {}, which cannot be read yet",

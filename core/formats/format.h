@@ -12,6 +12,7 @@
 
 namespace modelpress::v1 {
 class ArtifactFile;
+class Import;
 class Output;
 }  // namespace modelpress::v1
 
@@ -44,8 +45,12 @@ class Format {
   virtual bool can_write() const { return false; }
   // Whether the bytes are of this format. Cheap (looks at a bounded prefix or structure) and never fails.
   virtual bool Recognises(const InputFiles& files) const = 0;
-  // Errors: MODEL_MALFORMED, MODEL_LIMIT, EXTERNAL_DATA_REJECTED, OPSET_UNSUPPORTED, OP_UNSUPPORTED.
-  virtual absl::StatusOr<Model> Read(const InputFiles& files, const JobContext& context) const = 0;
+  // Whether Read makes an ONNX model of something else, following `options`; their opset is not its business.
+  virtual bool converts() const { return false; }
+  // Errors: MODEL_MALFORMED, MODEL_LIMIT, EXTERNAL_DATA_REJECTED, OPSET_UNSUPPORTED, OP_UNSUPPORTED, RECIPE_INVALID for
+  // options that do not fit the model. `notes`, if given, receives what the caller should know of a conversion.
+  virtual absl::StatusOr<Model> Read(const InputFiles& files, const Import& options, const JobContext& context,
+                                     std::vector<std::string>* notes = nullptr) const = 0;
   // Writes into `folder` under names derived from `file_name`; main file first in the result, which has name, size and
   // SHA-256 of each. Each file is complete and synced before the one that refers to it appears under its name.
   // `sync_seconds`, if given, receives the part of the wall time that was spent waiting for the disk.
@@ -72,7 +77,7 @@ class FormatRegistry {
   std::vector<std::unique_ptr<Format>> formats_;
 };
 
-// Name of a known format that this build may not be able to read ("TensorFlow Lite", "safetensors", "ZIP archive", ...)
+// Name of a known format that this build may not be able to read ("safetensors", "ZIP archive", ...)
 // and what to do about it; empty name if the bytes are of no known format.
 struct KnownFormat {
   std::string name;

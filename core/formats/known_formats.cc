@@ -105,9 +105,6 @@ bool IsSafetensors(Bytes bytes) {
 }  // namespace
 
 KnownFormat IdentifyKnownFormat(std::span<const std::byte> bytes) {
-  if (bytes.size() >= 8 && Text(bytes.subspan(4, 4)) == "TFL3") {
-    return {"TensorFlow Lite", "convert it with tf2onnx (--tflite) and send that"};
-  }
   if (StartsWith(bytes, "\x89HDF\r\n\x1a\n")) {
     return {"HDF5 (Keras .h5)", "convert it with tf2onnx (--keras) and send that"};
   }

@@ -72,7 +72,7 @@ absl::Status CheckStructure(const GateInput& input, Report* report) {
   if (const absl::Status status = CheckModel(*input.artifact); !status.ok()) {
     // Many published models that run well do not pass the checker; only what modelpress broke is a
     // reason to refuse.
-    if (CheckModel(*input.original).ok()) {
+    if (input.only_converted || CheckModel(*input.original).ok()) {
       return Error(ERROR_REASON_ARTIFACT_REJECTED, std::string(status.message()))
           .With("stage", "check");
     }
@@ -135,9 +135,10 @@ absl::Status RunGate(const GateInput& input, const JobContext& context, Report* 
   {
     const PhaseTimer timer(input, "check", report);
     MP_RETURN_IF_ERROR(CheckStructure(input, report));
-    MP_RETURN_IF_ERROR(AddSummary(*input.original, input.original_files, full, context,
+    const bool compressed = full && !input.only_converted;
+    MP_RETURN_IF_ERROR(AddSummary(*input.original, input.original_files, compressed, context,
                                   report->mutable_original()));
-    MP_RETURN_IF_ERROR(AddSummary(*input.artifact, input.artifact_files, full, context,
+    MP_RETURN_IF_ERROR(AddSummary(*input.artifact, input.artifact_files, compressed, context,
                                   report->mutable_artifact()));
   }
   if (full) {
@@ -146,7 +147,8 @@ absl::Status RunGate(const GateInput& input, const JobContext& context, Report* 
       const PhaseTimer timer(input, "judge", report);
       MP_ASSIGN_OR_RETURN(judged, Judge(input, context, report));
     }
-    if (judged.ran && (!judging.has_latency() || judging.latency())) {
+    const bool latency = judging.has_latency() ? judging.latency() : !input.only_converted;
+    if (judged.ran && latency) {
       const PhaseTimer timer(input, "latency", report);
       MP_RETURN_IF_ERROR(MeasureLatency(input, judged, context, report));
     }

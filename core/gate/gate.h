@@ -19,6 +19,9 @@ class Report;
 namespace modelpress {
 
 struct GateInput {
+  // The artifact is what the original was read as, from another format, and nothing else was asked for: it has to pass the
+  // checker, load and run, which is all there is to find out.
+  bool only_converted = false;
   const Model* original = nullptr;
   // The artifact as written to disk and read back.
   const Model* artifact = nullptr;

@@ -46,8 +46,9 @@ absl::StatusOr<std::unique_ptr<Samples>> ChooseSamples(const GateInput& input,
   Judgement& judgement = *report->mutable_judgement();
   if (input.data == nullptr) {
     judgement.set_data_source(Judgement::DATA_SOURCE_SYNTHETIC);
-    const uint64_t count =
-        judging.synthetic_samples() > 0 ? judging.synthetic_samples() : kDefaultSyntheticSamples;
+    const uint64_t count = judging.synthetic_samples() > 0 ? judging.synthetic_samples()
+                           : input.only_converted          ? 1
+                                                           : kDefaultSyntheticSamples;
     return MakeSyntheticSamples(*input.original, count, input.recipe->seed());
   }
   judgement.set_data_source(Judgement::DATA_SOURCE_CALLER);

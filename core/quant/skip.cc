@@ -49,6 +49,8 @@ std::string_view SkipReasonName(SkipReason reason) {
       return "loss_too_large";
     case SkipReason::kNotObserved:
       return "not_observed";
+    case SkipReason::kWouldGrow:
+      return "would_grow";
   }
   return "unknown";
 }

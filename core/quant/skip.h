@@ -30,6 +30,7 @@ enum class SkipReason {
   kOutOfRange,      // a value on calibration samples is too large for the new type
   kLossTooLarge,    // measured on calibration samples, it costs more than the limits allow
   kNotObserved,     // no calibration sample came by its values, or they cannot be seen
+  kWouldGrow,       // its result takes more bytes than what it is computed from
 };
 std::string_view SkipReasonName(SkipReason reason);
 v1::Skip MakeSkip(SkipReason reason, std::string_view tensor, std::string_view node,

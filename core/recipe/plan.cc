@@ -4,8 +4,10 @@
 #include "core/base/status.h"
 #include "core/passes/pass.h"
 #include "core/recipe/plan_model.h"
+#include "core/recipe/read_model.h"
 #include "core/recipe/recipe_reader.h"
 #include "core/recipe/run.h"
+#include "modelpress/v1/recipe.pb.h"
 
 namespace modelpress {
 namespace {
@@ -114,7 +116,7 @@ absl::StatusOr<Plan> MakePlan(const JobInputs& inputs, const Recipe& recipe,
                               const JobContext& context) {
   MP_RETURN_IF_ERROR(ValidateRecipe(recipe));
   MP_ASSIGN_OR_RETURN(const Format* format, FormatRegistry::Get().Recognise(inputs.model));
-  MP_ASSIGN_OR_RETURN(const Model model, format->Read(inputs.model, context));
+  MP_ASSIGN_OR_RETURN(const Model model, ReadModel(*format, inputs.model, recipe.import(), context));
   uint64_t bytes = inputs.model.main.file->size();
   for (const InputFile& file : inputs.model.sidecars) bytes += file.file->size();
   return PlanModel(model, bytes, recipe);

@@ -13,16 +13,21 @@ namespace modelpress {
 namespace {
 
 constexpr std::string_view kPrefix = "modelpress.";
+// Of the file that was converted: handed on from then on in place of the input's digest, so that converting first and then
+// compressing gives the same bytes as both at once.
+constexpr std::string_view kSource = "modelpress.source_sha256";
+constexpr std::string_view kImport = "modelpress.import";
 
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
 }  // namespace
 
-void SetProvenance(const ModelSummary& original, const Recipe& recipe, Model* model) {
+void SetProvenance(const ModelSummary& original, bool converted, const Recipe& recipe, Model* model) {
   Recipe made = recipe;
   made.clear_quality();
   made.clear_judging();
+  made.clear_import();
   std::map<std::string, std::string> properties = {
       {"modelpress.version", std::string(Version())},
       {"modelpress.input_sha256", original.sha256()},
@@ -32,6 +37,23 @@ void SetProvenance(const ModelSummary& original, const Recipe& recipe, Model* mo
     properties["modelpress.input_sha256/" + name] = digest;
   }
   auto& all = *model->mutable_proto().mutable_metadata_props();
+  std::map<std::string, std::string> source;
+  if (converted) {
+    source[std::string(kSource)] = original.sha256();
+    if (recipe.has_import()) {
+      Recipe import;
+      *import.mutable_import() = recipe.import();
+      source[std::string(kImport)] = RecipeText(import);
+    }
+  } else {
+    for (const auto& property : all) {
+      if (property.key() == kSource || property.key() == kImport) source[property.key()] = property.value();
+    }
+  }
+  if (source.contains(std::string(kSource))) {
+    properties.erase("modelpress.input_sha256");
+    properties.merge(source);
+  }
   for (int i = all.size() - 1; i >= 0; --i) {
     if (all.Get(i).key().starts_with(kPrefix)) all.DeleteSubrange(i, 1);
   }

@@ -15,8 +15,10 @@
 #include "core/recipe/input_digests.h"
 #include "core/recipe/plan_model.h"
 #include "core/recipe/provenance.h"
+#include "core/recipe/read_model.h"
 #include "core/recipe/recipe_reader.h"
 #include "core/runtime/session.h"
+#include "modelpress/v1/recipe.pb.h"
 
 namespace modelpress {
 namespace {
@@ -107,7 +109,9 @@ class Job {
     const Phase phase(this, "read");
     MP_RETURN_IF_ERROR(context_.cancellation->Check());
     MP_ASSIGN_OR_RETURN(format_, FormatRegistry::Get().Recognise(inputs_.model));
-    MP_ASSIGN_OR_RETURN(original_, format_->Read(inputs_.model, context_));
+    std::vector<std::string> notes;
+    MP_ASSIGN_OR_RETURN(original_, ReadModel(*format_, inputs_.model, recipe_.import(), context_, &notes));
+    for (std::string& note : notes) report_.add_notes(ToUtf8(note));
     report_.mutable_original()->set_format(std::string(format_->name()));
     if (!inputs_.data_path.empty()) {
       MP_ASSIGN_OR_RETURN(data_, DataSet::Open(inputs_.data_path, context_.scratch));
@@ -175,7 +179,7 @@ class Job {
           (*original.mutable_sidecar_sha256())[ToUtf8(name)] = digest;
         }
       }
-      SetProvenance(original, recipe_, &model_);
+      SetProvenance(original, format_->converts(), recipe_, &model_);
       const Format* format = FormatRegistry::Get().Find(recipe_.output().format());
       if (format == nullptr)
         format = format_->can_write() ? format_ : FormatRegistry::Get().Find("onnx");
@@ -215,7 +219,7 @@ class Job {
         files.sidecars.push_back({file.name(), std::move(mapped)});
       }
     }
-    const absl::StatusOr<Model> artifact = artifact_format_->Read(files, context_);
+    const absl::StatusOr<Model> artifact = artifact_format_->Read(files, Import(), context_);
     if (!artifact.ok()) {
       if (const absl::Status stopped = context_.cancellation->Check(); !stopped.ok())
         return stopped;
@@ -227,6 +231,7 @@ class Job {
     }
     report_.mutable_artifact()->set_format(std::string(artifact_format_->name()));
     GateInput gate{
+        .only_converted = format_->converts() && recipe_.passes_size() == 0 && recipe_.quality_size() == 0,
         .original = &original_,
         .artifact = &*artifact,
         .original_files = original_files_,

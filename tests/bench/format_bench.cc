@@ -36,7 +36,7 @@ int Run(const std::string& path, const std::string& folder, const std::string& l
   const auto files = OpenModelFiles(path);
   if (!files.ok()) return std::fprintf(stderr, "%s\n", files.status().ToString().c_str()), 1;
   const Format& onnx = *FormatRegistry::Get().Find("onnx");
-  const auto model = onnx.Read(*files, context);
+  const auto model = onnx.Read(*files, Import(), context);
   if (!model.ok()) return std::fprintf(stderr, "%s\n", model.status().ToString().c_str()), 1;
   const double loaded = Seconds();
   std::printf("load   %7.3f s   %6.1f MiB anonymous\n", loaded - start, AnonymousMebibytes());

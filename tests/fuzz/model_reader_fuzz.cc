@@ -23,17 +23,20 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const InputFiles files{.main = {"model", environment.File(data, size)}};
   const auto format = FormatRegistry::Get().Recognise(files);
   if (!format.ok()) return 0;
-  const auto model = (*format)->Read(files, environment.context);
+  const auto model = (*format)->Read(files, Import(), environment.context);
   if (!model.ok()) return 0;
+  // What was converted is written as ONNX.
+  const Format& onnx = *FormatRegistry::Get().Find("onnx");
   const std::string folder = environment.scratch->folder() + "/out";
   std::filesystem::create_directories(folder);
   Output options;
   options.set_layout(Output::LAYOUT_INLINE);
-  const auto written = (*format)->Write(*model, options, folder, "model.onnx", environment.context);
+  const auto written =
+      onnx.Write(*model, options, folder, "model.onnx", environment.context);
   Require(written.ok(), "a model that was read can be written");
   auto again = MappedFile::OpenForReading(folder + "/model.onnx");
   Require(again.ok(), "the written file exists");
-  const auto second = (*format)->Read({.main = {"model.onnx", *again}}, environment.context);
+  const auto second = onnx.Read({.main = {"model.onnx", *again}}, Import(), environment.context);
   Require(second.ok(), "a written model can be read");
   Require(second->proto().graph().node_size() == model->proto().graph().node_size(),
           "no node is lost");

@@ -6,6 +6,7 @@
 
 #include "absl/log/check.h"
 #include "core/model/tensor.h"
+#include "modelpress/v1/recipe.pb.h"
 #include "onnx/defs/parser.h"
 
 namespace modelpress::testing {
@@ -30,7 +31,7 @@ absl::StatusOr<Model> ReadModel(const InputFiles& files) {
   TestJob job;
   const Format* format = FormatRegistry::Get().Find("onnx");
   CHECK(format != nullptr);
-  return format->Read(files, job.context());
+  return format->Read(files, Import(), job.context());
 }
 
 absl::StatusOr<Model> ReadModel(const onnx::ModelProto& proto) {

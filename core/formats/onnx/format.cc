@@ -3,6 +3,7 @@
 
 #include "core/formats/onnx/reader.h"
 #include "core/formats/onnx/writer.h"
+#include "modelpress/v1/recipe.pb.h"
 #include "modelpress/v1/report.pb.h"
 
 namespace modelpress {
@@ -19,7 +20,8 @@ class OnnxFormat final : public Format {
   bool Recognises(const InputFiles& files) const override {
     return onnx_format::LooksLikeOnnx(files.main.file->bytes());
   }
-  absl::StatusOr<Model> Read(const InputFiles& files, const JobContext& context) const override {
+  absl::StatusOr<Model> Read(const InputFiles& files, const Import&, const JobContext& context,
+                             std::vector<std::string>*) const override {
     return onnx_format::ReadOnnx(files, context);
   }
   absl::StatusOr<std::vector<ArtifactFile>> Write(const Model& model, const Output& options,

@@ -26,8 +26,7 @@ TEST(IdentifyKnownFormat, NamesFormatsByTheirBytes) {
   const std::string node =
       "\x0a\x1c\x0a\x05" + "input"s + "\x12\x0b" + "Placeholder"s + "\x3a\x06\x0a\x01s\x12\x01x";
   for (const FormatCase& test :
-       std::vector<FormatCase>{{"\x1c\0\0\0TFL3rest"s, "TensorFlow Lite"},
-                               {"\x89HDF\r\n\x1a\n", "HDF5 (Keras .h5)"},
+       std::vector<FormatCase>{{"\x89HDF\r\n\x1a\n", "HDF5 (Keras .h5)"},
                                {"PK\x03\x04"
                                 "model.weights.h5 config.json",
                                 "Keras (.keras)"},

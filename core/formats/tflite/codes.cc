@@ -1,0 +1,212 @@
+// Codes and constants of a graph under translation: quantization, and constants in another order.
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "core/base/status.h"
+#include "core/formats/tflite/conversion.h"
+#include "core/rewrite/turn_constant.h"
+
+namespace modelpress::tflite {
+namespace {
+
+// IEEE 754 binary16 to binary32, exact.
+float HalfToFloat(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
+  const uint32_t exponent = (half >> 10) & 0x1Fu;
+  uint32_t mantissa = half & 0x3FFu;
+  uint32_t bits = 0;
+  if (exponent == 0x1F) {
+    bits = sign | 0x7F800000u | mantissa << 13;
+  } else if (exponent != 0) {
+    bits = sign | (exponent + 112) << 23 | mantissa << 13;
+  } else if (mantissa == 0) {
+    bits = sign;
+  } else {
+    uint32_t shifted = 113;
+    while ((mantissa & 0x400u) == 0) {
+      mantissa <<= 1;
+      --shifted;
+    }
+    bits = sign | shifted << 23 | (mantissa & 0x3FFu) << 13;
+  }
+  float value = 0;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+std::vector<std::byte> UnpackNibbles(std::span<const std::byte> packed, uint64_t count) {
+  std::vector<std::byte> codes(count);
+  for (uint64_t i = 0; i < count; ++i)
+    codes[i] = (i % 2 == 0 ? packed[i / 2] : packed[i / 2] >> 4) & std::byte{0x0F};
+  return codes;
+}
+
+void PackNibbles(std::span<const std::byte> codes, std::span<std::byte> packed) {
+  std::ranges::fill(packed, std::byte{0});
+  for (uint64_t i = 0; i < codes.size(); ++i) packed[i / 2] |= codes[i] << (i % 2 == 0 ? 0 : 4);
+}
+
+}  // namespace
+
+bool IsQuantized(const SourceTensor& tensor) {
+  if (!tensor.quantization.has_value()) return false;
+  switch (tensor.type) {
+    case TensorType::INT8:
+    case TensorType::UINT8:
+    case TensorType::INT16:
+    case TensorType::INT4:
+    case TensorType::UINT4:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool StaysHalf(const SourceTensor& tensor) {
+  return tensor.constant && tensor.type == TensorType::FLOAT16 && tensor.data.length > kInlineBytes;
+}
+
+bool SameCodes(const SourceTensor& a, const SourceTensor& b) {
+  if (a.type != b.type) return false;
+  if (IsQuantized(a) != IsQuantized(b)) return false;
+  if (!IsQuantized(a)) return true;
+  const Quantization &x = *a.quantization, &y = *b.quantization;
+  return x.block_size == 0 && y.block_size == 0 && !x.per_axis() && !y.per_axis() &&
+         x.scale == y.scale && x.zero_point == y.zero_point;
+}
+
+absl::StatusOr<std::string> GraphScope::AddPermuted(const SourceTensor& tensor,
+                                                    const std::vector<int64_t>& perm) {
+  DataType type = ToOnnxType(tensor.type);
+  const int bits = BitsPerElement(type);
+  if (bits == 0 || perm.size() != tensor.shape.size()) {
+    return Error(ERROR_REASON_OP_UNSUPPORTED,
+                 "a constant has a type or rank that is not known here")
+        .Tensor(tensor.name);
+  }
+  std::vector<int64_t> dims;
+  for (const int64_t axis : perm) dims.push_back(tensor.shape[axis]);
+  MP_ASSIGN_OR_RETURN(const uint64_t count, ElementCount(dims));
+  const std::string name(tensor.name.empty() ? "weight" : tensor.name);
+  const bool widen = type == DataType::kFloat16 && !StaysHalf(tensor);
+  if (widen) type = DataType::kFloat;
+  MP_ASSIGN_OR_RETURN(const uint64_t length, ByteCount(type, count));
+  if (count == 0) return builder_.model().Weight(name, type, dims, std::span<const std::byte>());
+  MP_ASSIGN_OR_RETURN(WeightArena::Room room, builder_.model().arena().Allocate(length));
+  if (widen) {
+    // Turned first, then widened from the far end of the same room.
+    const std::span<std::byte> half = room.bytes.first(count * 2);
+    TransposeBytes(tensor.data.bytes(), tensor.shape, perm, 2, half);
+    for (uint64_t i = count; i-- > 0;) {
+      uint16_t bits16 = 0;
+      std::memcpy(&bits16, room.bytes.data() + 2 * i, sizeof(bits16));
+      const float value = HalfToFloat(bits16);
+      std::memcpy(room.bytes.data() + 4 * i, &value, sizeof(value));
+    }
+  } else if (bits == 4) {
+    const std::vector<std::byte> codes = UnpackNibbles(tensor.data.bytes(), count);
+    std::vector<std::byte> turned(count);
+    TransposeBytes(codes, tensor.shape, perm, 1, turned);
+    PackNibbles(turned, room.bytes);
+  } else {
+    TransposeBytes(tensor.data.bytes(), tensor.shape, perm, bits / 8, room.bytes);
+  }
+  return builder_.model().Weight(name, type, dims, room.weight);
+}
+
+absl::StatusOr<std::pair<std::string, std::string>> GraphScope::QuantizationConstants(
+    const Quantization& quantization, DataType type) {
+  import::ModelBuilder& model = builder_.model();
+  std::vector<int64_t> dims;
+  if (quantization.per_axis()) dims.push_back(static_cast<int64_t>(quantization.scale.size()));
+  std::vector<std::byte> zeros;
+  const auto put = [&](auto sample) {
+    for (const int64_t zero_point : quantization.zero_point) {
+      using T = decltype(sample);
+      if (zero_point < static_cast<int64_t>(std::numeric_limits<T>::min()) ||
+          zero_point > static_cast<int64_t>(std::numeric_limits<T>::max())) {
+        return false;
+      }
+      const T value = static_cast<T>(zero_point);
+      const auto bytes = std::as_bytes(std::span(&value, 1));
+      zeros.insert(zeros.end(), bytes.begin(), bytes.end());
+    }
+    return true;
+  };
+  bool fits = false;
+  switch (type) {
+    case DataType::kInt8:
+      fits = put(int8_t{});
+      break;
+    case DataType::kUint8:
+      fits = put(uint8_t{});
+      break;
+    case DataType::kInt16:
+      fits = put(int16_t{});
+      break;
+    case DataType::kInt32:
+      fits = put(int32_t{});
+      break;
+    case DataType::kInt4:
+    case DataType::kUint4: {
+      fits = put(int8_t{});
+      std::vector<std::byte> packed((zeros.size() + 1) / 2);
+      for (std::byte& code : zeros) code &= std::byte{0x0F};
+      PackNibbles(zeros, packed);
+      zeros = std::move(packed);
+      break;
+    }
+    default:
+      break;
+  }
+  if (!fits)
+    return Error(ERROR_REASON_MODEL_MALFORMED, "a zero point does not fit its tensor's type");
+  return std::pair(model.Floats(quantization.scale, dims), model.Constant(type, dims, zeros));
+}
+
+absl::StatusOr<std::string> GraphScope::Dequantize(const std::string& codes,
+                                                   const SourceTensor& tensor, int axis) {
+  const Quantization& quantization = *tensor.quantization;
+  if (quantization.block_size > 0) {
+    const int64_t last = static_cast<int64_t>(tensor.shape.size()) - 1;
+    const SourceTensor& scales = Tensor(quantization.scales_tensor);
+    if (!scales.constant || scales.shape.size() != tensor.shape.size() ||
+        quantization.zero_points_tensor >= 0) {
+      return Error(ERROR_REASON_OP_UNSUPPORTED,
+                   "block-wise quantization is known with constant scales, one for each "
+                   "block of the last axis, and without zero points")
+          .Tensor(tensor.name);
+    }
+    MP_ASSIGN_OR_RETURN(const std::string scale, Real(quantization.scales_tensor));
+    return builder_.Add("DequantizeLinear", {codes, scale},
+                        {{"axis", last}, {"block_size", quantization.block_size}});
+  }
+  absl::StatusOr<std::pair<std::string, std::string>> constants =
+      QuantizationConstants(quantization, ToOnnxType(tensor.type));
+  if (!constants.ok()) return Annotate(constants.status(), "tensor", tensor.name);
+  import::Attributes attributes;
+  if (quantization.per_axis()) attributes.push_back({"axis", static_cast<int64_t>(axis)});
+  return builder_.Add("DequantizeLinear", {codes, constants->first, constants->second},
+                      std::move(attributes));
+}
+
+absl::StatusOr<std::string> GraphScope::Quantize(const std::string& real,
+                                                 const SourceTensor& tensor) {
+  const Quantization& quantization = *tensor.quantization;
+  if (quantization.block_size > 0) {
+    return Error(ERROR_REASON_OP_UNSUPPORTED,
+                 "values that are computed cannot be quantized by block")
+        .Tensor(tensor.name);
+  }
+  absl::StatusOr<std::pair<std::string, std::string>> constants =
+      QuantizationConstants(quantization, ToOnnxType(tensor.type));
+  if (!constants.ok()) return Annotate(constants.status(), "tensor", tensor.name);
+  import::Attributes attributes;
+  if (quantization.per_axis())
+    attributes.push_back({"axis", static_cast<int64_t>(quantization.axis)});
+  return builder_.Add("QuantizeLinear", {real, constants->first, constants->second},
+                      std::move(attributes));
+}
+
+}  // namespace modelpress::tflite

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# A TensorFlow Lite model wherever a model is taken, here and on a server: converted in one step or in two, same bytes.
+source "$(dirname "$0")/lib.sh"
+start_server one 0
+SEEDS=$HERE/../fuzz/corpus/model_reader
+cp "$SEEDS/conv.tflite" "$WORK/m.tflite"
+small=(--pass quantize_weights:weights.min_elements=8)
+
+expect_code 0 "convert" modelpress convert "$WORK/m.tflite" -o "$WORK/m.onnx"
+expect_code 0 "convert, remote" modelpress convert "$WORK/m.tflite" -o "$WORK/remote.onnx" --server "127.0.0.1:$PORT"
+check "same bytes from the server" same_bytes "$WORK/m.onnx" "$WORK/remote.onnx"
+
+expect_code 0 "compress at once" modelpress compress "$WORK/m.tflite" -o "$WORK/once.onnx" "${small[@]}"
+expect_code 0 "compress at once, remote" modelpress compress "$WORK/m.tflite" -o "$WORK/once_remote.onnx" "${small[@]}" \
+  --server "127.0.0.1:$PORT"
+expect_code 0 "compress what was converted" modelpress compress "$WORK/m.onnx" -o "$WORK/twice.onnx" "${small[@]}"
+check "one step gives the bytes of two" same_bytes "$WORK/once.onnx" "$WORK/twice.onnx"
+check "on a server too" same_bytes "$WORK/once.onnx" "$WORK/once_remote.onnx"
+
+expect_code 0 "plan" modelpress compress "$WORK/m.tflite" -o "$WORK/x.onnx" "${small[@]}" --plan
+expect_code 0 "inspect" modelpress inspect "$WORK/m.tflite"
+check "the format is told" grep -qi "tflite" "$WORK/stdout"
+expect_code 0 "verify against what was converted" modelpress verify "$WORK/m.tflite" "$WORK/m.onnx" \
+  --require max_abs_error.max=0
+
+expect_code 3 "operators that nothing translates" modelpress convert "$SEEDS/refused.tflite" -o "$WORK/r.onnx"
+check "are named" grep -q "operator" "$WORK/stderr"
+expect_code 3 "on a server as well" modelpress convert "$SEEDS/refused.tflite" -o "$WORK/r.onnx" --server "127.0.0.1:$PORT"
+check "nothing was written" test ! -e "$WORK/r.onnx"
+
+# The shape that is asked for, and the outputs that the caller has.
+python3 - "$WORK" <<'P'
+import struct, sys
+def npy(path, shape, values):
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': %s, }" % (tuple(shape),)
+    header += " " * (63 - (10 + len(header)) % 64) + "\n"
+    open(path, "wb").write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
+                           + struct.pack("<%df" % len(values), *values))
+import os
+os.makedirs(sys.argv[1] + "/expect")
+npy(sys.argv[1] + "/expect/in0.npy", [1, 4, 4, 2], [0.0] * 32)
+npy(sys.argv[1] + "/expect/out0.npy", [1, 2], [3.0, -3.0])
+P
+expect_code 4 "outputs that are not those of the caller" modelpress convert "$WORK/m.tflite" -o "$WORK/e.onnx" \
+  --expect "$WORK/expect"
+expect_code 3 "a shape that does not fit" modelpress convert "$WORK/m.tflite" -o "$WORK/s.onnx" --input-shape x:1,9,4,2
+check "nothing hidden is left" no_leftovers "$WORK"
+finish
