@@ -188,7 +188,14 @@ std::string LatencyBars(const Report& report) {
   if (latency.runs() == 0) return "";
   const double a = latency.original_median_seconds(), b = latency.artifact_median_seconds();
   const double most = std::max(a, b);
-  return absl::StrCat("<h2>Latency</h2>\n",
+  const Judgement& judgement = report.judgement();
+  std::string memory;
+  if (judgement.original_memory_bytes() > 0 && judgement.artifact_memory_bytes() > 0) {
+    memory = absl::StrCat(
+        "<p>Memory of the loaded model: ", FormatBytes(judgement.original_memory_bytes()),
+        " before, ", FormatBytes(judgement.artifact_memory_bytes()), " after.</p>\n");
+  }
+  return absl::StrCat("<h2>Latency and memory</h2>\n",
                       HtmlBars({{"original", Share(a, most),
                                  absl::StrCat(FormatSeconds(a), " +- ",
                                               FormatSeconds(latency.original_spread_seconds())),
@@ -196,7 +203,8 @@ std::string LatencyBars(const Report& report) {
                                 {"artifact", Share(b, most),
                                  absl::StrCat(FormatSeconds(b), " +- ",
                                               FormatSeconds(latency.artifact_spread_seconds())),
-                                 b <= a ? "good" : "bad", ""}}));
+                                 b <= a ? "good" : "bad", ""}}),
+                      memory);
 }
 
 std::string Times(const Report& report) {

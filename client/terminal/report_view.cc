@@ -135,6 +135,14 @@ std::string LatencyLine(const Judgement& judgement) {
       FormatSeconds(latency.artifact_spread_seconds()), verdict);
 }
 
+std::string MemoryLine(const Judgement& judgement) {
+  const uint64_t before = judgement.original_memory_bytes(),
+                 after = judgement.artifact_memory_bytes();
+  if (before == 0 || after == 0) return "";
+  return absl::StrFormat("Memory of the loaded model: %s before, %s after\n", FormatBytes(before),
+                         FormatBytes(after));
+}
+
 std::string BoundSection(const Report& report) {
   if (report.bounds().empty()) return "";
   std::string text = "Bounds\n";
@@ -229,9 +237,9 @@ std::string TimeSection(const Report& report) {
 }  // namespace
 
 std::string RenderReport(const Report& report) {
-  std::string text =
-      absl::StrCat(SizeSection(report), QualitySection(report), BoundSection(report),
-                   LatencyLine(report.judgement()), PassSection(report), TimeSection(report));
+  std::string text = absl::StrCat(SizeSection(report), QualitySection(report), BoundSection(report),
+                                  LatencyLine(report.judgement()), MemoryLine(report.judgement()),
+                                  PassSection(report), TimeSection(report));
   if (report.peak_anonymous_bytes() > 0) {
     absl::StrAppend(&text, "Memory: peak ", FormatBytes(report.peak_anonymous_bytes()));
     if (report.planned_memory_bytes() > 0) {

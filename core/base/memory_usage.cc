@@ -2,6 +2,7 @@
 #include "core/base/memory_usage.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -29,6 +30,8 @@ uint64_t AnonymousMemoryBytes() {
   std::from_chars(text.data() + at, text.data() + text.size(), kibibytes);
   return kibibytes * 1024;
 }
+
+void ReturnFreeMemory() { malloc_trim(0); }
 
 void PeakMemory::Sample() {
   const uint64_t now = AnonymousMemoryBytes();

@@ -10,6 +10,10 @@ namespace modelpress {
 // resident. Mapped files do not count. 0 where it cannot be read.
 uint64_t AnonymousMemoryBytes();
 
+// Gives what the heap holds but does not use back to the system, so that a difference of
+// AnonymousMemoryBytes() is what was allocated between.
+void ReturnFreeMemory();
+
 // The largest value seen so far. Thread-safe.
 class PeakMemory {
  public:

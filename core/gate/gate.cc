@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "core/base/format_string.h"
+#include "core/base/memory_usage.h"
 #include "core/base/status.h"
 #include "core/base/utf8.h"
 #include "core/gate/bounds.h"
@@ -91,6 +92,19 @@ uint64_t WeightBytes(const Model& model) {
   return bytes;
 }
 
+// A session that has run once, and the anonymous memory that it holds then.
+absl::StatusOr<std::unique_ptr<Session>> Load(const Model& model, const SessionOptions& options,
+                                              const TensorMap& inputs, uint64_t* memory_bytes) {
+  ReturnFreeMemory();
+  const uint64_t before = AnonymousMemoryBytes();
+  MP_ASSIGN_OR_RETURN(std::unique_ptr<Session> session, Session::Create(model, options));
+  MP_RETURN_IF_ERROR(session->Run(FitInputs(inputs, *session)).status());
+  ReturnFreeMemory();
+  const uint64_t after = AnonymousMemoryBytes();
+  *memory_bytes = after > before ? after - before : 0;
+  return session;
+}
+
 absl::Status MeasureLatency(const GateInput& input, const Judged& judged, const JobContext& context,
                             Report* report) {
   // As a user would run them: weights copied and laid out for speed, if that fits into the budget
@@ -101,11 +115,14 @@ absl::Status MeasureLatency(const GateInput& input, const Judged& judged, const 
   const bool prepack = 2 * weights <= budget;
   const int threads = static_cast<int>(context.pool->threads());
   const SessionOptions options{.threads = threads, .prepack = prepack};
+  uint64_t original_memory = 0, artifact_memory = 0;
   MP_ASSIGN_OR_RETURN(const std::unique_ptr<Session> original,
-                      Session::Create(*input.original, options));
+                      Load(*input.original, options, judged.first_inputs, &original_memory));
   MP_RETURN_IF_ERROR(context.cancellation->Check());
   MP_ASSIGN_OR_RETURN(const std::unique_ptr<Session> artifact,
-                      Session::Create(*input.artifact, options));
+                      Load(*input.artifact, options, judged.first_inputs, &artifact_memory));
+  report->mutable_judgement()->set_original_memory_bytes(original_memory);
+  report->mutable_judgement()->set_artifact_memory_bytes(artifact_memory);
   MP_ASSIGN_OR_RETURN(const Latency latency,
                       CompareLatency(*original, *artifact, judged.first_inputs,
                                      FitInputs(judged.first_inputs, *artifact), threads,

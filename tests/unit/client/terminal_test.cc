@@ -116,6 +116,8 @@ Report SmallReport() {
   latency.set_threads(1);
   latency.set_original_median_seconds(0.001);
   latency.set_artifact_median_seconds(0.002);
+  judgement.set_original_memory_bytes(8 << 20);
+  judgement.set_artifact_memory_bytes(2 << 20);
   return report;
 }
 
@@ -125,6 +127,7 @@ TEST(ReportViewTest, SaysWhatCountsAndWhatIsWorse) {
   EXPECT_THAT(text, HasSubstr("100 samples (test split"));
   EXPECT_THAT(text, HasSubstr("-0.50 points"));
   EXPECT_THAT(text, HasSubstr("2.00x SLOWER"));
+  EXPECT_THAT(text, HasSubstr("loaded model: 8.0 MiB before, 2.0 MiB after"));
   EXPECT_LT(text.find("bad"), text.find("good")) << "the worst output comes first";
   EXPECT_THAT(text, Not(HasSubstr("F1"))) << "what was not measured is not shown";
 }

@@ -56,6 +56,22 @@ TEST(GateTest, TheSameFunctionPassesWithEveryNumber) {
   EXPECT_EQ(phases, (std::vector<std::string>{"check", "judge", "latency"}));
 }
 
+TEST(GateTest, SaysHowMuchMemoryTheLoadedModelsHold) {
+  onnx::ModelProto proto = testing::ParseProto(R"(<ir_version: 8, opset_import: ["" : 17]>
+      g (float[1, 1024] x) => (float[1, 1024] y) { y = MatMul(x, w) })");
+  onnx::TensorProto& weight = *proto.mutable_graph()->add_initializer();
+  weight.set_name("w");
+  weight.set_data_type(onnx::TensorProto::FLOAT);
+  for (int i = 0; i < 2; ++i) weight.add_dims(1024);
+  weight.mutable_raw_data()->assign(4 << 20, '\0');
+  const Model model = testing::ReadModel(proto).value();
+  const Gated gated = Gate(model.Clone(), model.Clone());
+  ASSERT_TRUE(gated.status.ok()) << gated.status;
+  // Laid out for speed, the weight is a copy.
+  EXPECT_GE(gated.report.judgement().original_memory_bytes(), 3u << 20);
+  EXPECT_GE(gated.report.judgement().artifact_memory_bytes(), 3u << 20);
+}
+
 TEST(GateTest, OtherNamesAreRefusedWithoutRunning) {
   const Model renamed = ModelFromText(R"(<ir_version: 8, opset_import: ["" : 17]>
       g (float[N, 4] x) => (float[N, 4] z) { z = Add(x, x) })");
