@@ -39,14 +39,17 @@ def feeds(model, folder, count):
     import onnxruntime
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     arrays = {}
+    packed = numpy.load(folder + ".npz") if os.path.exists(folder + ".npz") else {}
     for value in session.get_inputs():
-        path = os.path.join(folder, value.name.replace("/", "_") + ".npy")
         nested = os.path.join(folder, value.name)
-        if os.path.isdir(nested):
-            files = sorted(os.listdir(nested))
-            arrays[value.name] = [numpy.load(os.path.join(nested, file)) for file in files]
+        members = sorted(key for key in packed if key.startswith(value.name + "/"))
+        if members:
+            arrays[value.name] = [packed[key] for key in members]
+        elif os.path.isdir(nested):
+            arrays[value.name] = [numpy.load(os.path.join(nested, file)) for file in sorted(os.listdir(nested))]
         else:
-            array = numpy.load(path)
+            array = (packed[value.name] if value.name in packed
+                     else numpy.load(os.path.join(folder, value.name.replace("/", "_") + ".npy")))
             arrays[value.name] = (list(array) if array.ndim == len(value.shape) + 1
                                   else [array[i:i + 1] for i in range(len(array))])
     total = min(len(values) for values in arrays.values())
