@@ -11,6 +11,7 @@
 #include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/model/graph.h"
+#include "core/quant/opset_relabel.h"
 #include "onnx/shape_inference/implementation.h"
 #include "onnx/version_converter/convert.h"
 
@@ -171,6 +172,21 @@ absl::Status ConvertDefaultDomain(Model& model, int64_t target) {
     return Refusal(from, target, "the model has functions of its own, which are not converted")
         .Remedy("export the model without functions");
   }
+  // As far back as the same graph is valid, without libonnx, which has no way back for most of the newest versions.
+  absl::Status relabelled;
+  if (const int64_t back = std::max(target, kOldestRelabelledOpset); back < from) {
+    Model copy = model.Clone();
+    relabelled = RelabelOpset(copy, back);
+    if (relabelled.ok()) {
+      if (back == target) {
+        model = std::move(copy);
+        return absl::OkStatus();
+      }
+      absl::Status rest = ConvertDefaultDomain(copy, target);
+      if (rest.ok()) model = std::move(copy);
+      return rest;
+    }
+  }
   if (const onnx::NodeProto* node = target < from ? NodeWithoutAxes(model.proto()) : nullptr) {
     return Refusal(from, target,
                    FormatString("{} without axes cannot be taken back", node->op_type()))
@@ -187,6 +203,7 @@ absl::Status ConvertDefaultDomain(Model& model, int64_t target) {
     onnx::shape_inference::InferShapes(skeleton);
     converted = onnx::version_conversion::ConvertVersion(skeleton, static_cast<int>(target));
   } catch (const std::exception& error) {
+    if (!relabelled.ok()) return relabelled;
     return Refusal(from, target, error.what())
         .Remedy("export the model at the newer opset, or leave out the step that needs it");
   }

@@ -22,6 +22,8 @@ expect_code 0 "inspect" modelpress inspect "$WORK/m.tflite"
 check "the format is told" grep -qi "tflite" "$WORK/stdout"
 expect_code 0 "verify against what was converted" modelpress verify "$WORK/m.tflite" "$WORK/m.onnx" \
   --require max_abs_error.max=0
+expect_code 0 "opset" modelpress convert "$WORK/m.tflite" -o "$WORK/old.onnx" --opset 17
+expect_code 0 "the older opset gives the same" modelpress verify "$WORK/m.onnx" "$WORK/old.onnx" --require max_abs_error.max=0
 
 expect_code 3 "operators that nothing translates" modelpress convert "$SEEDS/refused.tflite" -o "$WORK/r.onnx"
 check "are named" grep -q "operator" "$WORK/stderr"
