@@ -98,9 +98,12 @@ void ApplyLayout(onnx::NodeProto& node, const LayoutView& view, const LayoutRule
       node.set_input(1, edit.Ints(turned));
       return;
     }
-    case Family::kSlice:
-      set_axes(3, perm);
+    case Family::kSlice: {
+      // Of the type that starts and ends have.
+      const auto axes = AxesInput(node, view, 3, in->rank());
+      node.set_input(3, edit.Ints(Mapped(*axes, perm), view.Shape(node.input(3))->type));
       return;
+    }
     case Family::kTile:
       node.set_input(1, edit.Ints(Picked(*view.Ints(node.input(1)), perm)));
       return;

@@ -5,6 +5,7 @@
 #include <map>
 #include <numeric>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -98,11 +99,8 @@ class Rewriter {
       EmitTranspose(Stored(in), Stored(out), rest);
     } else if (!values_[out].named || Changed(out)) {
       // The name that the source gave is on the value behind the Transpose.
-      const std::string name = Stored(out);
-      if (MayRename(Stored(in)) && !renamed_.contains(Stored(in)) &&
-          Stored(in).starts_with(name + "/")) {
-        renamed_[Stored(in)] = name;
-      }
+      if (MayRename(Stored(in)) && !renamed_.contains(Stored(in)) && IsMadeUp(in) && !IsMadeUp(out))
+        renamed_[Stored(in)] = Stored(out);
       stored_[out] = Stored(in);
     } else {
       onnx::NodeProto& copy = Emit();
@@ -113,6 +111,19 @@ class Rewriter {
       copies_.push_back({Stored(in), values_[out].name, MayRename(Stored(in))});
     }
     if (values_[out].named && Changed(out)) Original(out);
+  }
+
+  // Whether a value is named after the node that makes it, "<anything>/<operator>" and maybe a number: what readers of
+  // other formats call values that the source has no name for.
+  bool IsMadeUp(int value) const {
+    const Value& found = values_[value];
+    if (found.producer.node < 0) return false;
+    std::string_view name = found.name;
+    const size_t last = name.find_last_not_of("0123456789");
+    if (last != std::string_view::npos && name[last] == '_') name = name.substr(0, last);
+    const std::string& op = nodes_[found.producer.node].proto->op_type();
+    return name.ends_with(op) && name.size() > op.size() &&
+           name[name.size() - op.size() - 1] == '/';
   }
 
   // Whether nothing outside of the graph's nodes knows this name of a stored value.
@@ -151,8 +162,8 @@ class Rewriter::Edit final : public LayoutEdit {
  public:
   Edit(Rewriter* rewriter, onnx::NodeProto* node) : rewriter_(*rewriter), node_(*node) {}
 
-  std::string Ints(const std::vector<int64_t>& values) override {
-    return rewriter_.constants_.MakeInts(values);
+  std::string Ints(const std::vector<int64_t>& values, DataType type) override {
+    return rewriter_.constants_.MakeInts(values, type);
   }
 
   std::string Broadcast(const std::string& value, const Permutation& perm) override {
@@ -174,7 +185,7 @@ class Rewriter::Edit final : public LayoutEdit {
     const std::string padded = rewriter_.names_.Make(value + "/Unsqueeze");
     pad.set_name(padded);
     pad.add_input(original);
-    pad.add_input(Ints(axes));
+    pad.add_input(Ints(axes, DataType::kInt64));
     pad.add_output(padded);
     const std::string turned = rewriter_.names_.Make(value + "/turned");
     rewriter_.EmitTranspose(padded, turned, perm);
@@ -206,7 +217,7 @@ class Rewriter::Edit final : public LayoutEdit {
     after_.set_op_type("Gather");
     after_.set_name(rewriter_.names_.Make(wanted + "/Gather"));
     after_.add_input(raw);
-    after_.add_input(Ints(indices_));
+    after_.add_input(Ints(indices_, DataType::kInt64));
     after_.add_output(wanted);
   }
   bool has_after() const { return gathered_ >= 0; }

@@ -52,8 +52,9 @@ class LayoutView {
 class LayoutEdit {
  public:
   virtual ~LayoutEdit() = default;
-  // A constant of int64 values.
-  virtual std::string Ints(const std::vector<int64_t>& values) = 0;
+  // A constant vector of int64 or int32 values.
+  virtual std::string Ints(const std::vector<int64_t>& values,
+                           DataType type = DataType::kInt64) = 0;
   // `value` padded with leading axes to the rank of `perm` and turned: constants where they lie, others by nodes.
   virtual std::string Broadcast(const std::string& value, const Permutation& perm) = 0;
   // The rows of a dense layer's weights in the order of features [dims] turned by `perm`, when that node's turn comes.

@@ -40,15 +40,17 @@ std::optional<std::vector<int64_t>> ConstantTurner::Ints(const std::string& name
   return values;
 }
 
-std::string ConstantTurner::MakeInts(const std::vector<int64_t>& values) {
-  std::string& name = ints_[values];
+std::string ConstantTurner::MakeInts(const std::vector<int64_t>& values, DataType type) {
+  std::string& name = ints_[{type, values}];
   if (name.empty()) {
     name = names_.Make("axes");
     onnx::TensorProto& tensor = made_.emplace_back();
     tensor.set_name(name);
-    tensor.set_data_type(onnx::TensorProto::INT64);
+    tensor.set_data_type(static_cast<int32_t>(type));
     tensor.add_dims(static_cast<int64_t>(values.size()));
-    const auto bytes = std::as_bytes(std::span(values));
+    const std::vector<int32_t> narrow(values.begin(), values.end());
+    const auto bytes = type == DataType::kInt32 ? std::as_bytes(std::span(narrow))
+                                                : std::as_bytes(std::span(values));
     tensor.set_raw_data(bytes.data(), bytes.size());
   }
   return name;

@@ -24,7 +24,8 @@ class ConstantTurner {
   bool IsConstant(const std::string& name) const { return tensors_.contains(name); }
   // The values of a constant of type int64 or int32 with at most 64 elements.
   std::optional<std::vector<int64_t>> Ints(const std::string& name) const;
-  std::string MakeInts(const std::vector<int64_t>& values);
+  // Of type int64 or int32.
+  std::string MakeInts(const std::vector<int64_t>& values, DataType type = DataType::kInt64);
   // The constant with leading axes of extent 1 up to the rank of `perm`, then turned: dims[i] = padded[perm[i]]. Constants
   // of one element stay as they are. One copy for each order, however often it is asked for.
   absl::StatusOr<std::string> Turn(const std::string& name, const std::vector<int64_t>& perm);
@@ -46,7 +47,7 @@ class ConstantTurner {
   UniqueNames& names_;
   absl::flat_hash_map<std::string, const onnx::TensorProto*> tensors_;
   std::map<std::pair<std::string, std::vector<int64_t>>, std::string> turned_;
-  std::map<std::vector<int64_t>, std::string> ints_;
+  std::map<std::pair<DataType, std::vector<int64_t>>, std::string> ints_;
   std::vector<onnx::TensorProto> made_;
 };
 

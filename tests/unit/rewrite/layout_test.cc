@@ -52,6 +52,14 @@ constexpr const char* kHead = R"(<ir_version: 9, opset_import: ["" : 18]>
 
 TEST(Layout, RemovesWhatCancels) {
   const std::vector<LayoutCase> cases = {
+      {"axes of 32 bits stay so",
+       R"(g (float[1, 2, 3, 4] x) => (float[1, 2, 3, 2] y)
+          <int32[1] start = {1}, int32[1] end = {3}, int32[1] axis = {1}> {
+            a = Transpose <perm = [0, 3, 1, 2]> (x)
+            b = Slice (a, start, end, axis)
+            c = Relu (b)
+            y = Transpose <perm = [0, 2, 3, 1]> (c) })",
+       {"Slice", "Relu"}},
       {"two that undo each other",
        R"(g (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y) {
             a = Transpose <perm = [0, 3, 1, 2]> (x)
