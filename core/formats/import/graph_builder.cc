@@ -243,6 +243,19 @@ std::string GraphBuilder::Rename(const std::string& value, std::string_view want
   return name;
 }
 
+bool GraphBuilder::AddToGemm(const std::string& value, const std::string& added) {
+  const auto found = producer_.find(model_.Current(value));
+  if (found == producer_.end()) return false;
+  onnx::NodeProto& node = *graph_.mutable_node(found->second);
+  const std::string& name = model_.Current(added);
+  const auto other = producer_.find(name);
+  const bool late = other != producer_.end() && other->second >= found->second;
+  if (node.op_type() != "Gemm" || node.input_size() != 2 || late) return false;
+  model_.read_.insert(name);
+  node.add_input(name);
+  return true;
+}
+
 std::string GraphBuilder::AsOutput(const std::string& value, std::string_view wanted, bool again) {
   const std::string old = model_.Current(value);
   if (again || !producer_.contains(old)) return Rename(Add("Identity", {old}), wanted, false);

@@ -103,14 +103,16 @@ class GraphBuilder {
   // name. Returns the name it has now.
   std::string Rename(const std::string& value, std::string_view wanted, bool must);
 
+  // Gives the Gemm of two inputs that makes `value` the third one, what it adds, if that is there before it. False, and
+  // nothing is changed, where another node makes the value or `added` comes too late.
+  bool AddToGemm(const std::string& value, const std::string& added);
+
   // A value as an output of the graph: under its wanted name, by an Identity where no node of this graph makes it or where
   // it is an output already (`again`). Returns its name.
   std::string AsOutput(const std::string& value, std::string_view wanted, bool again);
 
   // Whether a node of this graph makes the value.
-  bool Makes(const std::string& value) const {
-    return producer_.contains(model_.Current(value));
-  }
+  bool Makes(const std::string& value) const { return producer_.contains(model_.Current(value)); }
 
   // Shorthands. Constants are folded.
   std::string Transpose(const std::string& value, std::vector<int64_t> perm);

@@ -88,6 +88,10 @@ absl::StatusOr<std::string> GraphScope::AddPermuted(const SourceTensor& tensor,
   std::vector<int64_t> dims;
   for (const int64_t axis : perm) dims.push_back(tensor.shape[axis]);
   MP_ASSIGN_OR_RETURN(const uint64_t count, ElementCount(dims));
+  // One buffer may be the weights of many operators.
+  std::string& made = conversion_.permuted[{tensor.data.file.get(), tensor.data.offset,
+                                            tensor.data.length, tensor.type, tensor.shape, perm}];
+  if (!made.empty()) return made;
   const std::string name(tensor.name.empty() ? "weight" : tensor.name);
   const bool widen = type == DataType::kFloat16 && !StaysHalf(tensor);
   if (widen) type = DataType::kFloat;
@@ -112,7 +116,8 @@ absl::StatusOr<std::string> GraphScope::AddPermuted(const SourceTensor& tensor,
   } else {
     TransposeBytes(tensor.data.bytes(), tensor.shape, perm, bits / 8, room.bytes);
   }
-  return builder_.model().Weight(name, type, dims, room.weight);
+  MP_ASSIGN_OR_RETURN(made, builder_.model().Weight(name, type, dims, room.weight));
+  return made;
 }
 
 absl::StatusOr<std::pair<std::string, std::string>> GraphScope::QuantizationConstants(
@@ -165,6 +170,14 @@ absl::StatusOr<std::pair<std::string, std::string>> GraphScope::QuantizationCons
   return std::pair(model.Floats(quantization.scale, dims), model.Constant(type, dims, zeros));
 }
 
+// Most nodes of a quantized model are these; their values' names say what they are.
+std::string GraphScope::AddUnnamed(std::string_view op, import::Names inputs,
+                                   import::Attributes attributes) {
+  std::string value = builder_.Add(op, std::move(inputs), std::move(attributes));
+  builder_.graph().mutable_node(builder_.graph().node_size() - 1)->clear_name();
+  return value;
+}
+
 absl::StatusOr<std::string> GraphScope::Dequantize(const std::string& codes,
                                                    const SourceTensor& tensor, int axis) {
   const Quantization& quantization = *tensor.quantization;
@@ -187,8 +200,8 @@ absl::StatusOr<std::string> GraphScope::Dequantize(const std::string& codes,
   if (!constants.ok()) return Annotate(constants.status(), "tensor", tensor.name);
   import::Attributes attributes;
   if (quantization.per_axis()) attributes.push_back({"axis", static_cast<int64_t>(axis)});
-  return builder_.Add("DequantizeLinear", {codes, constants->first, constants->second},
-                      std::move(attributes));
+  return AddUnnamed("DequantizeLinear", {codes, constants->first, constants->second},
+                    std::move(attributes));
 }
 
 absl::StatusOr<std::string> GraphScope::Quantize(const std::string& real,
@@ -205,8 +218,8 @@ absl::StatusOr<std::string> GraphScope::Quantize(const std::string& real,
   import::Attributes attributes;
   if (quantization.per_axis())
     attributes.push_back({"axis", static_cast<int64_t>(quantization.axis)});
-  return builder_.Add("QuantizeLinear", {real, constants->first, constants->second},
-                      std::move(attributes));
+  return AddUnnamed("QuantizeLinear", {real, constants->first, constants->second},
+                    std::move(attributes));
 }
 
 }  // namespace modelpress::tflite

@@ -46,6 +46,15 @@ bool HasComplex(const SourceGraph& graph, const SourceOperator& op) {
   return std::ranges::any_of(op.inputs, is_complex) || std::ranges::any_of(op.outputs, is_complex);
 }
 
+// What nodes and values in between are named after. Names of fused operators are those of all their parts, which would be
+// repeated at every node: the first part, and of that the end, is enough.
+std::string ShortName(std::string_view name) {
+  name = name.substr(0, name.find(';'));
+  size_t start = name.rfind('/');
+  if (start != std::string_view::npos && start > 0) start = name.rfind('/', start - 1);
+  return std::string(start == std::string_view::npos ? name : name.substr(start + 1));
+}
+
 absl::Status Unknown(const OperatorContext& context) {
   const SourceOperator& op = context.op();
   if (op.code != BuiltinOperator::CUSTOM) {
@@ -211,7 +220,7 @@ absl::Status GraphScope::TranslateOperators() {
     const std::string node =
         op.outputs.empty() ? op.name()
                            : BaseName(graph_.tensors[op.outputs[0]], graph_index_, op.outputs[0]);
-    builder_.SetScope(node);
+    builder_.SetScope(ShortName(node));
     OperatorContext context(this, &op);
     const Translate translate = OperatorRegistry::Get().Find(op);
     absl::Status status;

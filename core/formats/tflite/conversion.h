@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -46,13 +47,17 @@ struct Conversion {
   // Constants that were added already, by graph and tensor; dense and widened ones that replace what the file holds.
   std::map<std::pair<int, int>, std::string> constants;
   std::deque<SourceTensor> replaced;
+  // Constants in another order, by where their bytes are (file, offset, length), type, shape and permutation.
+  using Permuted = std::tuple<const MappedFile*, uint64_t, uint64_t, TensorType,
+                              std::vector<int64_t>, std::vector<int64_t>>;
+  std::map<Permuted, std::string> permuted;
   // Resource variables by "container/shared_name", state tensors of the main graph by "tensor N"; in order of first use.
   std::map<std::string, State> variables;
   std::vector<std::string> state_order;
   // Variables that the main graph writes; filled when it is first asked for.
   std::optional<std::set<std::string>> written;
   std::vector<std::string> notes;
-  int depth = 0;             // graphs inside of graphs
+  int depth = 0;            // graphs inside of graphs
   uint64_t translated = 0;  // operators so far; a graph that is inlined twice counts twice
 };
 
@@ -105,6 +110,7 @@ class GraphScope {
 
  private:
   absl::StatusOr<std::string> AddConstant(int tensor);
+  std::string AddUnnamed(std::string_view op, import::Names inputs, import::Attributes attributes);
   // Initializer of a constant's codes or numbers, axes permuted; float16 becomes float32 unless it StaysHalf.
   absl::StatusOr<std::string> AddPermuted(const SourceTensor& tensor,
                                           const std::vector<int64_t>& perm);

@@ -256,6 +256,24 @@ TfliteBuilder SmallNet() {
   return tflite;
 }
 
+TEST(TfliteConvert, SharedWeightsAreTurnedOnce) {
+  TfliteBuilder tflite;
+  const int x = tflite.Input("x", TensorType::FLOAT32, {1, 4, 4, 2}),
+            h = tflite.Tensor("h", TensorType::FLOAT32, {1, 4, 4, 2});
+  const int w = tflite.Floats("w", {2, 3, 3, 2}, Random(36, 8));
+  tflite.Add(BuiltinOperator::CONV_2D, {x, w, -1}, {h}, Conv(schema::Padding::SAME, 1));
+  tflite.Add(BuiltinOperator::CONV_2D, {h, w, -1},
+             {tflite.Output("y", TensorType::FLOAT32, {1, 4, 4, 2})},
+             Conv(schema::Padding::SAME, 1));
+  TestJob job;
+  const absl::StatusOr<Model> model = Convert(tflite.Bytes(), job);
+  ASSERT_TRUE(model.ok()) << model.status();
+  int large = 0;
+  for (const auto& tensor : model->proto().graph().initializer())
+    large += tensor.dims_size() == 4 ? 1 : 0;
+  EXPECT_EQ(large, 1);
+}
+
 TEST(TfliteConvert, OneTransposeIsLeftAtTheImage) {
   EXPECT_THAT(Operators(SmallNet()), ElementsAre("Transpose", "Conv", "Relu", "Add", "Concat",
                                                  "Conv", "ReduceMean", "Gemm"));

@@ -176,5 +176,44 @@ TEST(TfliteCustom, LargeWeightsOf16BitsStayAsTheyAre) {
               ::testing::Each(::testing::DoubleNear(32, 1e-4)));
 }
 
+// A ZIP archive of one stored file behind `bytes`, as the metadata writer of TensorFlow Lite appends label files.
+std::string WithAppended(std::string bytes, const std::string& name, const std::string& text) {
+  uint32_t crc = ~0u;
+  for (const char byte : text) {
+    crc ^= static_cast<uint8_t>(byte);
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ ((crc & 1) != 0 ? 0xEDB88320u : 0u);
+  }
+  crc = ~crc;
+  const auto number = [](uint64_t value, int width) {
+    std::string little;
+    for (int i = 0; i < width; ++i) little.push_back(static_cast<char>(value >> (8 * i)));
+    return little;
+  };
+  const std::string sizes = number(crc, 4) + number(text.size(), 4) + number(text.size(), 4) +
+                            number(name.size(), 2) + number(0, 2);
+  const size_t local = bytes.size();
+  bytes += std::string("PK\x03\x04") + number(20, 2) + number(0, 8) + sizes + name + text;
+  const size_t central = bytes.size();
+  bytes += std::string("PK\x01\x02") + number(20, 2) + number(20, 2) + number(0, 8) + sizes +
+           number(0, 10) + number(local, 4) + name;
+  const size_t length = bytes.size() - central;
+  bytes += std::string("PK\x05\x06") + number(0, 4) + number(1, 2) + number(1, 2) +
+           number(length, 4) + number(central, 4) + number(0, 2);
+  return bytes;
+}
+
+TEST(TfliteCustom, LabelsBecomeProperties) {
+  TfliteBuilder tflite;
+  const int x = tflite.Input("x", TensorType::FLOAT32, {2});
+  tflite.Add(BuiltinOperator::RELU, {x}, {tflite.Output("y", TensorType::FLOAT32, {2})});
+  TestJob job;
+  const absl::StatusOr<Model> model =
+      Convert(WithAppended(tflite.Bytes(), "labels.txt", "cat\ndog\n"), job);
+  ASSERT_TRUE(model.ok()) << model.status();
+  ASSERT_EQ(model->proto().metadata_props_size(), 1);
+  EXPECT_EQ(model->proto().metadata_props(0).key(), "labels.txt");
+  EXPECT_EQ(model->proto().metadata_props(0).value(), "cat\ndog\n");
+}
+
 }  // namespace
 }  // namespace modelpress

@@ -68,6 +68,66 @@ TEST(TfliteGraphs, WhileCountsAndLeavesInvariantsOutside) {
   }
 }
 
+// list[:i], value, list[i + 1:], as TensorFlow writes element i of a list.
+TEST(TfliteGraphs, AListIsWrittenToInPlace) {
+  TfliteBuilder tflite;
+  const int list = tflite.Input("list", TensorType::FLOAT32, {4, 2}),
+            value = tflite.Input("value", TensorType::FLOAT32, {1, 2}),
+            i = tflite.Input("i", TensorType::INT32, {});
+  const int next = tflite.Tensor("next", TensorType::INT32, {}),
+            a = tflite.Tensor("a", TensorType::INT32, {1}),
+            b = tflite.Tensor("b", TensorType::INT32, {1}),
+            sizes = tflite.Tensor("sizes", TensorType::INT32, {2}),
+            starts = tflite.Tensor("starts", TensorType::INT32, {2}),
+            head = tflite.Tensor("head", TensorType::FLOAT32, {-1, 2}),
+            tail = tflite.Tensor("tail", TensorType::FLOAT32, {-1, 2});
+  const int one = tflite.Ints("one", {1}, {1});
+  const auto concat = WithOptions<schema::ConcatenationOptions>(
+      schema::BuiltinOptions::ConcatenationOptions,
+      [](auto& builder) { return schema::CreateConcatenationOptions(builder, 0); });
+  tflite.Add(BuiltinOperator::ADD, {i, tflite.Ints("step", {}, {1})}, {next});
+  tflite.Add(BuiltinOperator::RESHAPE, {i, one}, {a});
+  tflite.Add(BuiltinOperator::CONCATENATION, {a, tflite.Ints("rest", {1}, {-1})}, {sizes}, concat);
+  tflite.Add(BuiltinOperator::SLICE, {list, tflite.Ints("zeros", {2}, {0, 0}), sizes}, {head});
+  tflite.Add(BuiltinOperator::RESHAPE, {next, one}, {b});
+  tflite.Add(BuiltinOperator::CONCATENATION, {b, tflite.Ints("zero", {1}, {0})}, {starts}, concat);
+  tflite.Add(BuiltinOperator::SLICE, {list, starts, tflite.Ints("all", {2}, {-1, -1})}, {tail});
+  tflite.Add(BuiltinOperator::CONCATENATION, {head, value, tail},
+             {tflite.Output("y", TensorType::FLOAT32, {4, 2})}, concat);
+  EXPECT_THAT(Operators(tflite), ElementsAre("Cast", "Reshape", "ScatterND"));
+  for (const int at : {0, 2, 3}) {
+    std::vector<double> expected = {1, 2, 3, 4, 5, 6, 7, 8};
+    expected[2 * at] = -1, expected[2 * at + 1] = -2;
+    EXPECT_THAT(OutputOf(tflite, {{"list", Floats({4, 2}, {1, 2, 3, 4, 5, 6, 7, 8})},
+                                  {"value", Floats({1, 2}, {-1, -2})},
+                                  {"i", testing::Ints({}, {at})}}),
+                ::testing::ElementsAreArray(expected));
+  }
+}
+
+TEST(TfliteGraphs, AnAddBehindADenseLayerIsItsBias) {
+  for (const bool fits : {true, false}) {
+    TfliteBuilder tflite;
+    const int x = tflite.Input("x", TensorType::FLOAT32, {2, 2}),
+              h = tflite.Tensor("h", TensorType::FLOAT32, {2, 2});
+    tflite.Add(BuiltinOperator::FULLY_CONNECTED, {x, tflite.Floats("w", {2, 2}, {1, 2, 3, 4}), -1},
+               {h});
+    // Three axes make the output larger than the layer's.
+    tflite.Add(
+        BuiltinOperator::ADD,
+        {fits ? tflite.Floats("c", {2}, {10, 20}) : tflite.Floats("c", {1, 1, 2}, {10, 20}), h},
+        {tflite.Output("y", TensorType::FLOAT32,
+                       fits ? std::vector<int32_t>{2, 2} : std::vector<int32_t>{1, 2, 2})});
+    if (fits) {
+      EXPECT_THAT(Operators(tflite), ElementsAre("Gemm"));
+    } else {
+      EXPECT_THAT(Operators(tflite), ElementsAre("Gemm", "Add"));
+    }
+    EXPECT_THAT(OutputOf(tflite, {{"x", Floats({2, 2}, {1, 1, 0, 1})}}),
+                ElementsAre(13, 27, 12, 24));
+  }
+}
+
 TEST(TfliteGraphs, GraphsThatCallThemselvesAreRefused) {
   TfliteBuilder tflite;
   const int x = tflite.Input("x", TensorType::FLOAT32, {2});

@@ -2,7 +2,8 @@
 // FLOOR_DIV, FLOOR_MOD, ATAN2, BITWISE_XOR, RIGHT_SHIFT; ADD_N (all versions; float32, integers, codes through real
 // numbers).
 //
-//   ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM, POW -> Add, Sub, Mul, Div, Max, Min, Pow, then the fused activation
+//   ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM, POW -> Add, Sub, Mul, Div, Max, Min, Pow, then the fused activation;
+//     an ADD behind a dense layer without bias becomes that bias
 //   SQUARED_DIFFERENCE -> Sub, Mul(d, d)                          ADD_N -> Sum
 //   FLOOR_DIV of floats -> Div, Floor; of integers -> (a - Mod(a, b)) / b, as both divisions of integers cut off
 //   FLOOR_MOD of integers -> Mod (sign of the divisor); of floats -> fmod, plus b where its sign is not that of b
@@ -30,10 +31,35 @@ absl::StatusOr<Operands> Inputs(OperatorContext& c) {
   return operands;
 }
 
+// Whether input `i` is what a dense layer without bias gives to this operator alone, and the other input fits behind it.
+bool FollowsDense(OperatorContext& c, int i) {
+  if (!c.Has(0) || !c.Has(1) || IsQuantized(c.Source(i)) || c.Rank(i) != 2) return false;
+  const SourceOperator* dense = c.scope().OnlyReadFrom(c.op().inputs[i]);
+  const std::vector<int64_t>&shape = c.Source(i).shape, &other = c.Source(1 - i).shape;
+  if (dense == nullptr || dense->code != BuiltinOperator::FULLY_CONNECTED || shape[1] < 1 ||
+      c.Target().shape != shape || !c.Source(1 - i).has_shape || other.size() > 2) {
+    return false;
+  }
+  const bool columns = other.empty() || other.back() == 1 || other.back() == shape[1];
+  const bool rows = other.size() < 2 || other[0] == 1 || (shape[0] > 0 && other[0] == shape[0]);
+  const auto* options = dense->table->builtin_options_as_FullyConnectedOptions();
+  const bool activated =
+      options != nullptr && options->fused_activation_function() != ActivationFunctionType::NONE;
+  return columns && rows && !activated;
+}
+
 absl::Status Binary(OperatorContext& c, std::string_view op,
                     ActivationFunctionType activation = ActivationFunctionType::NONE) {
   MP_ASSIGN_OR_RETURN(const Operands in, Inputs(c));
-  const std::string y = c.Add(op, {in.a, in.b});
+  std::string y;
+  if (op == "Add" && in.type == DataType::kFloat) {
+    if (FollowsDense(c, 1) && c.builder().AddToGemm(in.b, in.a)) {
+      y = in.b;
+    } else if (FollowsDense(c, 0) && c.builder().AddToGemm(in.a, in.b)) {
+      y = in.a;
+    }
+  }
+  if (y.empty()) y = c.Add(op, {in.a, in.b});
   if (in.type != DataType::kFloat) {
     // Activations of integers clip like those of floats.
     if (activation == ActivationFunctionType::NONE) return c.Out(0, y, in.type);

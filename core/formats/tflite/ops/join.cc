@@ -1,7 +1,7 @@
 // Joining and cutting apart: CONCATENATION, PACK, UNPACK, SPLIT, SPLIT_V (all versions, all types; codes stay codes where
 // all sides have the same).
 //
-//   CONCATENATION -> Concat, fused activation       PACK -> Unsqueeze each, Concat       UNPACK -> a Gather for each
+//   CONCATENATION -> Concat, fused activation; list[:i], value, list[i + 1:] -> ScatterND       PACK -> Unsqueeze each, Concat       UNPACK -> a Gather for each
 //   SPLIT, SPLIT_V -> Split
 #include <algorithm>
 
@@ -32,9 +32,69 @@ absl::StatusOr<Names> Parts(OperatorContext& c, bool codes) {
 
 DataType PartType(const OperatorContext& c) { return c.RealType(c.Source(0)); }
 
+bool AllAre(const absl::StatusOr<std::vector<int64_t>>& values, int64_t value) {
+  return values.ok() &&
+         std::ranges::all_of(*values, [value](int64_t other) { return other == value; });
+}
+
+// The scalar i of a vector (i, filler, filler, ...); -1 if it is none.
+int LeadingScalar(OperatorContext& c, int tensor, int64_t filler) {
+  const SourceOperator* join = c.scope().MakerOf(tensor);
+  if (join == nullptr || join->code != BuiltinOperator::CONCATENATION || join->inputs.size() != 2)
+    return -1;
+  const OperatorContext parts(&c.scope(), join);
+  const SourceOperator* first = join->inputs[0] < 0 ? nullptr : c.scope().MakerOf(join->inputs[0]);
+  if (first == nullptr || first->code != BuiltinOperator::RESHAPE || first->inputs.empty() ||
+      first->inputs[0] < 0 || !AllAre(parts.Ints(1), filler)) {
+    return -1;
+  }
+  const SourceTensor& scalar = c.scope().Tensor(first->inputs[0]);
+  return scalar.has_shape && scalar.shape.empty() ? first->inputs[0] : -1;
+}
+
+// The tensor number of i, if this is list[:i], a value, list[i + 1:], as which TensorFlow's lists are written to; else -1.
+int ListIndex(OperatorContext& c) {
+  if (c.input_count() != 3 || !c.Has(0) || !c.Has(1) || !c.Has(2)) return -1;
+  const SourceOperator *head = c.scope().MakerOf(c.op().inputs[0]),
+                       *tail = c.scope().MakerOf(c.op().inputs[2]);
+  for (const SourceOperator* side : {head, tail}) {
+    if (side == nullptr || side->code != BuiltinOperator::SLICE || side->inputs.size() != 3 ||
+        std::ranges::contains(side->inputs, -1) || side->inputs[0] != head->inputs[0])
+      return -1;
+  }
+  const SourceTensor &list = c.scope().Tensor(head->inputs[0]), &value = c.Source(1);
+  if (!list.is_static() || !list.has_shape || list.shape.empty() ||
+      list.shape != c.Target().shape || IsQuantized(list) || list.type != value.type ||
+      list.type != c.Target().type)
+    return -1;
+  std::vector<int64_t> element = list.shape;
+  element[0] = 1;
+  const OperatorContext before(&c.scope(), head), behind(&c.scope(), tail);
+  if (value.shape != element || !AllAre(before.Ints(1), 0) || !AllAre(behind.Ints(2), -1))
+    return -1;
+  const int index = LeadingScalar(c, head->inputs[2], -1),
+            next = LeadingScalar(c, tail->inputs[1], 0);
+  const SourceOperator* add = next < 0 || index < 0 ? nullptr : c.scope().MakerOf(next);
+  if (add == nullptr || add->code != BuiltinOperator::ADD || add->inputs.size() != 2) return -1;
+  const OperatorContext sum(&c.scope(), add);
+  for (int i = 0; i < 2; ++i) {
+    if (add->inputs[i] == index && sum.IsConstant(1 - i) && AllAre(sum.Ints(1 - i), 1))
+      return index;
+  }
+  return -1;
+}
+
 absl::Status Concatenation(OperatorContext& c) {
   MP_RETURN_IF_ERROR(c.Expect(1, 1));
   const auto& options = c.Options<schema::ConcatenationOptions>();
+  if (const int index = options.axis() == 0 ? ListIndex(c) : -1; index >= 0) {
+    const int list = c.scope().MakerOf(c.op().inputs[0])->inputs[0];
+    MP_ASSIGN_OR_RETURN(const std::string x, c.scope().Raw(list));
+    MP_ASSIGN_OR_RETURN(const std::string i, c.scope().Raw(index));
+    MP_ASSIGN_OR_RETURN(const std::string value, c.Raw(1));
+    const std::string place = c.builder().Reshape(c.builder().Cast(i, DataType::kInt64), {1, 1});
+    return c.OutRaw(0, c.Add("ScatterND", {x, place, value}));
+  }
   const bool codes = AllMoveCodes(c) &&
                      options.fused_activation_function() == schema::ActivationFunctionType::NONE;
   MP_ASSIGN_OR_RETURN(Names parts, Parts(c, codes));
