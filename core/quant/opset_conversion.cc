@@ -2,6 +2,7 @@
 #include "core/quant/opset_conversion.h"
 
 #include <algorithm>
+#include <cstring>
 #include <exception>
 #include <map>
 #include <string>
@@ -100,6 +101,30 @@ class Detached {
   std::vector<onnx::TensorProto> tensors_;
 };
 
+// The versions after this one hardly added more than types, which libonnx's converter knows nothing of.
+constexpr int64_t kOldestTypesOpset = 18;
+
+// Small integers as a list or as bytes. libonnx's adapters read the list only, and take bytes for an empty one: reductions
+// along axes became reductions of everything.
+void SetIntegers(onnx::ModelProto& model, bool as_list) {
+  ForEachTensor(model, [&](const TensorSite& site) {
+    onnx::TensorProto& tensor = *site.tensor;
+    if (tensor.data_type() != onnx::TensorProto::INT64 ||
+        tensor.data_location() == onnx::TensorProto::EXTERNAL)
+      return;
+    if (as_list && !tensor.raw_data().empty() && tensor.raw_data().size() % sizeof(int64_t) == 0) {
+      std::vector<int64_t> values(tensor.raw_data().size() / sizeof(int64_t));
+      std::memcpy(values.data(), tensor.raw_data().data(), tensor.raw_data().size());
+      tensor.mutable_int64_data()->Add(values.begin(), values.end());
+      tensor.clear_raw_data();
+    } else if (!as_list && tensor.int64_data_size() > 0) {
+      tensor.set_raw_data(tensor.int64_data().data(),
+                          static_cast<size_t>(tensor.int64_data_size()) * sizeof(int64_t));
+      tensor.clear_int64_data();
+    }
+  });
+}
+
 // Names of everything that people and programs address a graph by.
 std::vector<std::string> OutsideNames(const onnx::GraphProto& graph) {
   std::vector<std::string> names;
@@ -174,17 +199,15 @@ absl::Status ConvertDefaultDomain(Model& model, int64_t target) {
   }
   // As far back as the same graph is valid, without libonnx, which has no way back for most of the newest versions.
   absl::Status relabelled;
-  if (const int64_t back = std::max(target, kOldestRelabelledOpset); back < from) {
-    Model copy = model.Clone();
-    relabelled = RelabelOpset(copy, back);
-    if (relabelled.ok()) {
-      if (back == target) {
-        model = std::move(copy);
-        return absl::OkStatus();
-      }
-      absl::Status rest = ConvertDefaultDomain(copy, target);
-      if (rest.ok()) model = std::move(copy);
-      return rest;
+  if (target < from) {
+    for (const int64_t back : {std::max(target, kOldestRelabelledOpset), kOldestTypesOpset}) {
+      if (back < target || back >= from) continue;
+      Model copy = model.Clone();
+      relabelled = RelabelOpset(copy, back);
+      if (!relabelled.ok()) continue;
+      if (back != target) MP_RETURN_IF_ERROR(ConvertDefaultDomain(copy, target));
+      model = std::move(copy);
+      return absl::OkStatus();
     }
   }
   if (const onnx::NodeProto* node = target < from ? NodeWithoutAxes(model.proto()) : nullptr) {
@@ -197,6 +220,7 @@ absl::Status ConvertDefaultDomain(Model& model, int64_t target) {
   const Detached weights(skeleton);
   const std::vector<std::string> names = OutsideNames(skeleton.graph());
   const std::map<std::string, int> graphs = Graphs(skeleton);
+  SetIntegers(skeleton, /*as_list=*/true);
   onnx::ModelProto converted;
   try {
     // Some adapters ask for ranks (Softmax 12 to 13).
@@ -207,6 +231,7 @@ absl::Status ConvertDefaultDomain(Model& model, int64_t target) {
     return Refusal(from, target, error.what())
         .Remedy("export the model at the newer opset, or leave out the step that needs it");
   }
+  SetIntegers(converted, /*as_list=*/false);
   if (OutsideNames(converted.graph()) != names || Graphs(converted) != graphs) {
     return Refusal(from, target, "the converter lost a part of the graph")
         .Remedy("export the model at the newer opset");

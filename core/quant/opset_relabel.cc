@@ -56,6 +56,17 @@ bool TypesFit(const Names& names, const std::vector<onnx::OpSchema::FormalParame
   return true;
 }
 
+// Whether an input that the operator needs has no name.
+bool LacksInput(const onnx::NodeProto& node, const onnx::OpSchema& schema) {
+  const auto& parameters = schema.inputs();
+  for (int i = 0; i < node.input_size() && static_cast<size_t>(i) < parameters.size(); ++i) {
+    if (node.input(i).empty() &&
+        parameters[static_cast<size_t>(i)].GetOption() == onnx::OpSchema::Single)
+      return true;
+  }
+  return false;
+}
+
 std::string_view StringAttribute(const onnx::NodeProto& node, std::string_view name) {
   const onnx::AttributeProto* attribute = FindAttribute(node, name);
   return attribute == nullptr ? std::string_view() : std::string_view(attribute->s());
@@ -71,7 +82,10 @@ std::string Obstacle(const onnx::NodeProto& node, int64_t from, int64_t target,
   if (then == nullptr || then->Deprecated()) return "it came later";
   if (now->SinceVersion() == then->SinceVersion()) return "";
   // Other meaning or other names of the same attributes.
-  if (op == "GridSample" || op == "GroupNormalization") return "it meant something else";
+  if (op == "GridSample" || op == "GroupNormalization" || op == "RoiAlign" ||
+      op == "BatchNormalization") {
+    return "it meant something else";
+  }
   if (op == "Pad" && StringAttribute(node, "mode") == "wrap") return "its mode came later";
   if (op == "Resize" &&
       StringAttribute(node, "coordinate_transformation_mode") == "half_pixel_symmetric") {
@@ -83,6 +97,8 @@ std::string Obstacle(const onnx::NodeProto& node, int64_t from, int64_t target,
   }
   if (node.input_size() > then->max_input() || node.output_size() > then->max_output())
     return "it has more inputs or outputs";
+  if (node.input_size() < then->min_input() || LacksInput(node, *then))
+    return "it needed an input that is left out";
   if (!TypesFit(node.input(), then->inputs(), types) ||
       !TypesFit(node.output(), then->outputs(), types)) {
     return "it did not take these types";

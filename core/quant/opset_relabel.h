@@ -7,8 +7,8 @@
 
 namespace modelpress {
 
-// The versions after this one mostly added types to operators, which libonnx's converter has no way back for.
-inline constexpr int64_t kOldestRelabelledOpset = 18;
+// The versions after this one mostly added types, attributes and inputs to operators.
+inline constexpr int64_t kOldestRelabelledOpset = 13;
 
 // Sets the opset to `target`, at least kOldestRelabelledOpset and below the model's, if every node of the default domain is
 // valid there as it is: the operator exists with these attributes, number of inputs and types, and means the same.

@@ -4,6 +4,7 @@
 // Then the layout of the whole graph is chosen once (core/rewrite/layout.h) and what nobody reads is removed.
 #include "core/formats/tflite/convert.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -265,6 +266,29 @@ void CompleteShapes(const SourceGraph& source, onnx::GraphProto* graph) {
   }
 }
 
+// The lowest version of the default domain, from 18 on, in which all nodes mean what they do: what older runtimes take,
+// and newer ones (ONNX Runtime 1.32) fail to load some quantized models from version 21 on.
+int64_t LowestOpset(const onnx::ModelProto& model) {
+  absl::flat_hash_map<std::string_view, DataType> constants;
+  for (const onnx::TensorProto& tensor : model.graph().initializer())
+    constants[tensor.name()] = Type(tensor);
+  int64_t lowest = 18;
+  ForEachGraph(model, [&](const onnx::GraphProto& graph, int) {
+    for (const onnx::NodeProto& node : graph.node()) {
+      const std::string& op = node.op_type();
+      if (op == "Gelu" || op == "DFT") lowest = std::max<int64_t>(lowest, 20);
+      if (op != "QuantizeLinear" && op != "DequantizeLinear") continue;
+      // Codes of 4 and 16 bits, and blocks.
+      const auto zero = node.input_size() > 2 ? constants.find(node.input(2)) : constants.end();
+      const bool known = zero != constants.end() &&
+                         (zero->second == DataType::kInt8 || zero->second == DataType::kUint8 ||
+                          zero->second == DataType::kInt32);
+      if (!known) lowest = kImportOpset;
+    }
+  });
+  return lowest;
+}
+
 }  // namespace
 
 absl::StatusOr<Model> ConvertModel(const SourceModel& source, const Import& options,
@@ -288,11 +312,16 @@ absl::StatusOr<Model> ConvertModel(const SourceModel& source, const Import& opti
   if (!conversion.refusals.empty()) return RefusalError(conversion);
   MP_RETURN_IF_ERROR(DeclareOutputs(scope, signature, graph));
   DeclareStates(scope, graph);
+  if (graph->output_size() == 0) {
+    return Error(ERROR_REASON_MODEL_MALFORMED, "the graph has no outputs")
+        .Remedy("the file may be damaged: export it again");
+  }
   Model model = std::move(conversion.builder.model());
   FoldIntegers(model);
   RemoveDead(model.mutable_proto());
   MP_RETURN_IF_ERROR(OptimizeLayout(model, conversion.builder.arena(), context));
   RemoveDead(model.mutable_proto());
+  model.mutable_proto().mutable_opset_import(0)->set_version(LowestOpset(model.proto()));
   CompleteShapes(scope.graph(), model.mutable_proto().mutable_graph());
   std::vector<std::string> found = std::move(conversion.notes);
   AddMetadata(source, &model.mutable_proto(), &found);

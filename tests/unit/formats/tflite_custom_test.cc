@@ -186,7 +186,7 @@ std::string WithAppended(std::string bytes, const std::string& name, const std::
   crc = ~crc;
   const auto number = [](uint64_t value, int width) {
     std::string little;
-    for (int i = 0; i < width; ++i) little.push_back(static_cast<char>(value >> (8 * i)));
+    for (int i = 0; i < width; ++i, value >>= 8) little.push_back(static_cast<char>(value));
     return little;
   };
   const std::string sizes = number(crc, 4) + number(text.size(), 4) + number(text.size(), 4) +

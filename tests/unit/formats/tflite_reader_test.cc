@@ -66,6 +66,7 @@ TEST(TfliteReader, RefusesWhatDoesNotFit) {
       {"graph_input_twice", kMalformed, [](auto& t) { t.graph().inputs = {0, 0}; }},
       {"graph_input_is_a_constant", kMalformed, [](auto& t) { t.graph().inputs = {0, 1}; }},
       {"graph_output_out_of_range", kMalformed, [](auto& t) { t.graph().outputs[0] = -1; }},
+      {"graph_without_outputs", kMalformed, [](auto& t) { t.graph().outputs.clear(); }},
       {"graph_output_that_nothing_makes", kMalformed,
        [](auto& t) { t.graph().outputs = {t.Tensor("z", TensorType::FLOAT32, {1})}; }},
       {"operator_code_out_of_range", kMalformed,

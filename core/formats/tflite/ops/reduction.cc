@@ -14,6 +14,8 @@ absl::Status Reduce(OperatorContext& c, std::string_view op) {
   const DataType type = c.ComputeType(c.Source(0));
   MP_ASSIGN_OR_RETURN(const std::string x, c.InAs(0, type));
   std::string axes;
+  const int64_t keep = c.Options<schema::ReducerOptions>().keep_dims() ? 1 : 0;
+  Attributes attributes = {{"keepdims", keep}, {"noop_with_empty_axes", int64_t{1}}};
   if (c.IsConstant(1)) {
     MP_ASSIGN_OR_RETURN(std::vector<int64_t> values, c.Ints(1));
     if (values.empty()) return c.Out(0, x, type);
@@ -23,13 +25,12 @@ absl::Status Reduce(OperatorContext& c, std::string_view op) {
       }
     }
     axes = c.model().Int64s(values);
+    attributes.pop_back();
   } else {
     MP_ASSIGN_OR_RETURN(axes, c.Int64In(1));
     if (c.Source(1).has_shape && c.Source(1).shape.empty()) axes = c.builder().Reshape(axes, {1});
   }
-  const int64_t keep = c.Options<schema::ReducerOptions>().keep_dims() ? 1 : 0;
-  return c.Out(0, c.Add(op, {x, axes}, {{"keepdims", keep}, {"noop_with_empty_axes", int64_t{1}}}),
-               type);
+  return c.Out(0, c.Add(op, {x, axes}, std::move(attributes)), type);
 }
 
 }  // namespace
