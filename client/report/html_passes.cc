@@ -146,6 +146,27 @@ std::string Trail(const PassReport& pass) {
   return absl::StrCat("<h3>What was tried</h3>\n", HtmlTable(rows));
 }
 
+// What prune_channels left of each layer, in the order of the graph.
+std::string Channels(const PassReport& pass) {
+  std::vector<std::vector<std::string>> rows = {{"layer", "outputs", "inputs",
+                                                 "multiply-accumulates", "output SQNR as cut, dB",
+                                                 "refitted, dB"}};
+  const auto pair = [](uint64_t before, uint64_t after) {
+    return before == after ? absl::StrCat(before) : absl::StrCat(before, " to ", after);
+  };
+  for (const Change& change : pass.changes()) {
+    if (!change.has_channels()) continue;
+    const ChannelCut& cut = change.channels();
+    rows.push_back(
+        {EscapeHtml(change.node()), pair(cut.outputs_before(), cut.outputs_after()),
+         pair(cut.inputs_before(), cut.inputs_after()),
+         absl::StrFormat("%.3g to %.3g", cut.macs_before(), cut.macs_after()),
+         change.has_plain_output_sqnr_db() ? FormatNumber(change.plain_output_sqnr_db()) : "",
+         change.has_output_sqnr_db() ? FormatNumber(change.output_sqnr_db()) : ""});
+  }
+  return rows.size() == 1 ? "" : absl::StrCat("<h3>Channels by layer</h3>\n", HtmlTable(rows));
+}
+
 std::string Decisions(const PassReport& pass) {
   std::vector<std::vector<std::string>> changed = {{"tensor", "node", "what"}};
   for (const Change& change : pass.changes()) {
@@ -178,7 +199,8 @@ std::string HtmlPasses(const Report& report) {
                     FormatBytes(pass.weight_bytes_after()), "</p>\n");
     for (const std::string& note : pass.notes())
       absl::StrAppend(&html, "<p>", EscapeHtml(note), "</p>\n");
-    html += Trail(pass) + Layers(pass) + LayerSizes(pass) + Histograms(pass) + Decisions(pass);
+    html += Trail(pass) + Channels(pass) + Layers(pass) + LayerSizes(pass) + Histograms(pass) +
+            Decisions(pass);
   }
   return html;
 }

@@ -51,6 +51,8 @@ std::string_view SkipReasonName(SkipReason reason) {
       return "not_observed";
     case SkipReason::kWouldGrow:
       return "would_grow";
+    case SkipReason::kNotFollowed:
+      return "not_followed";
   }
   return "unknown";
 }

@@ -31,6 +31,7 @@ enum class SkipReason {
   kLossTooLarge,    // measured on calibration samples, it costs more than the limits allow
   kNotObserved,     // no calibration sample came by its values, or they cannot be seen
   kWouldGrow,       // its result takes more bytes than what it is computed from
+  kNotFollowed,     // channels that reach an operator, an output or a shape that must stay as it is
 };
 std::string_view SkipReasonName(SkipReason reason);
 v1::Skip MakeSkip(SkipReason reason, std::string_view tensor, std::string_view node,

@@ -21,6 +21,7 @@ import tempfile
 # Options that have no default.
 REQUIRED = {
     "prune_magnitude": "sparsity_global=0.3",
+    "prune_channels": "sparsity=0.3",
     "convert_opset": "version=18",
 }
 # Reasons that say something about the model. Every other one is a defect of ours, of this script or of the machine.

@@ -95,7 +95,10 @@ TEST_P(PassesCorpusTest, LoadsAndRunsOrIsRefused) {
   // The corpus has no BatchNormalization behind a linear operator, no two linear operators, and no model beside its
   // quantized form.
   const std::string_view name = pass.name();
-  if (name == "fold_batch_norm" || name == "equalize_layers" || name == "correct_bias") return;
+  if (name == "fold_batch_norm" || name == "equalize_layers" || name == "correct_bias" ||
+      name == "prune_channels") {
+    return;
+  }
   EXPECT_GE(outcomes.contains("changed") ? outcomes.at("changed") : 0, 1) << "nothing was tested";
 }
 
