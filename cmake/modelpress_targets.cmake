@@ -43,6 +43,12 @@ if(no_packages)
   string(TIMESTAMP packages)  # not known: nothing is shared
 endif()
 file(SHA256 ${CMAKE_CURRENT_LIST_FILE} rules)
+# modelpress_precompiled_digest(TARGET HEADER...): of a target of the current folder with precompiled headers of its own.
+function(modelpress_precompiled_digest name)
+  string(SHA256 digest "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION} ${CMAKE_BUILD_TYPE} ${CMAKE_CXX_FLAGS} \
+${MODELPRESS_SANITIZE} ${name} ${ARGN} ${rules} ${packages}")
+  file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/${name}.dir/cmake_pch.hxx.gch.sum ${digest})
+endfunction()
 function(modelpress_precompiled_headers name)
   file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/${name}.cc CONTENT "// Only there for the precompiled header.\n")
   add_library(${name} OBJECT ${CMAKE_BINARY_DIR}/${name}.cc)
@@ -52,9 +58,7 @@ function(modelpress_precompiled_headers name)
     <algorithm> <atomic> <chrono> <cmath> <cstdint> <filesystem> <format> <functional> <map> <memory> <mutex> <optional>
     <set> <span> <string> <string_view> <utility> <vector> <absl/container/flat_hash_map.h>
     <absl/container/flat_hash_set.h> <absl/status/statusor.h> <absl/strings/str_cat.h> <onnx/onnx_pb.h> ${ARGN})
-  string(SHA256 digest "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION} ${CMAKE_BUILD_TYPE} ${CMAKE_CXX_FLAGS} \
-${MODELPRESS_SANITIZE} ${name} ${ARGN} ${rules} ${packages}")
-  file(WRITE ${CMAKE_BINARY_DIR}/CMakeFiles/${name}.dir/cmake_pch.hxx.gch.sum ${digest})
+  modelpress_precompiled_digest(${name} ${ARGN})
 endfunction()
 if(NOT MODELPRESS_SANITIZE STREQUAL "fuzz")
   set(MODELPRESS_PRECOMPILE ON)

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -137,6 +138,61 @@ std::string Histograms(const PassReport& pass) {
   return html;
 }
 
+// One line of a curve through its points, 0 at the bottom, `most` at the top.
+std::string Curve(const TrainingRun& run, double most, std::string_view tone,
+                  const std::function<std::optional<double>(const TrainingPoint&)>& value) {
+  std::string points;
+  const double steps = static_cast<double>(std::max<uint64_t>(1, run.steps()));
+  for (const TrainingPoint& point : run.points()) {
+    const std::optional<double> y = value(point);
+    if (!y.has_value() || !std::isfinite(*y)) continue;
+    absl::StrAppendFormat(&points, "%.2f,%.2f ", 300 * static_cast<double>(point.step()) / steps,
+                          70 - 68 * std::clamp(*y / most, 0.0, 1.0));
+  }
+  return absl::StrCat("<polyline class=\"", std::string(tone), "\" points=\"", points, "\"/>");
+}
+
+std::string Trainings(const PassReport& pass) {
+  std::string html;
+  for (const TrainingRun& run : pass.trainings()) {
+    double most = 1e-12;
+    for (const TrainingPoint& point : run.points()) {
+      if (std::isfinite(point.validation_loss())) most = std::max(most, point.validation_loss());
+    }
+    const std::string losses = Curve(run, most, "before",
+                                     [](const auto& point) -> std::optional<double> {
+                                       if (!point.has_loss()) return std::nullopt;
+                                       return point.loss();
+                                     }) +
+                               Curve(run, most, "plain", [](const auto& point) {
+                                 return std::optional(point.validation_loss());
+                               });
+    const std::string shares =
+        Curve(run, 1, "before",
+              [](const auto& point) -> std::optional<double> {
+                if (!point.has_agreement()) return std::nullopt;
+                return point.agreement();
+              }) +
+        Curve(run, 1, "plain", [](const auto& point) -> std::optional<double> {
+          if (!point.has_accuracy()) return std::nullopt;
+          return point.accuracy();
+        });
+    const auto plot = [](std::string_view title, const std::string& lines,
+                         std::string_view legend) {
+      return absl::StrCat("<div class=\"plot\"><div class=\"name\">", std::string(title),
+                          "</div><svg viewBox=\"0 0 300 72\" preserveAspectRatio=\"none\">", lines,
+                          "</svg><div class=\"soft\">", std::string(legend), "</div></div>\n");
+    };
+    std::vector<std::vector<std::string>> rows = TrainingRows(run);
+    absl::StrAppend(&html, "<h3>", EscapeHtml(TrainingTitle(run)), "</h3>\n",
+                    plot("Loss by step", losses, "validation, and training in grey"),
+                    plot("Decisions by step", shares,
+                         "right ones, and those that agree with the original in grey"),
+                    HtmlDetails("the numbers", HtmlTable(rows)));
+  }
+  return html;
+}
+
 std::string Trail(const PassReport& pass) {
   std::vector<std::vector<std::string>> rows = TrailRows(pass);
   if (rows.empty()) return "";
@@ -199,8 +255,8 @@ std::string HtmlPasses(const Report& report) {
                     FormatBytes(pass.weight_bytes_after()), "</p>\n");
     for (const std::string& note : pass.notes())
       absl::StrAppend(&html, "<p>", EscapeHtml(note), "</p>\n");
-    html += Trail(pass) + Channels(pass) + Layers(pass) + LayerSizes(pass) + Histograms(pass) +
-            Decisions(pass);
+    html += Trainings(pass) + Trail(pass) + Channels(pass) + Layers(pass) + LayerSizes(pass) +
+            Histograms(pass) + Decisions(pass);
   }
   return html;
 }

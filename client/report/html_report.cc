@@ -43,6 +43,7 @@ tr:first-child th { color: var(--soft); } .number { text-align: right; white-spa
 .plot { display: inline-block; margin: 6px 18px 10px 0; width: 300px; vertical-align: top; }
 .plot svg { width: 300px; height: 72px; background: var(--card); border-radius: 3px; display: block; }
 .plot .in { fill: var(--plain); } .plot .out { fill: var(--bad); } .plot line { stroke: var(--text); stroke-dasharray: 3 2; }
+.plot polyline { fill: none; stroke-width: 2; stroke: var(--plain); } .plot polyline.before { stroke: var(--soft); }
 .plot .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 details { margin: 8px 0; } summary { cursor: pointer; color: var(--soft); }
 pre { background: var(--card); padding: 10px; overflow: auto; border-radius: 6px; font-size: 13px; }

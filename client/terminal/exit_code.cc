@@ -25,6 +25,8 @@ ExitCode ExitCodeOf(ErrorReason reason) {
     case ERROR_REASON_DATA_INVALID:
     case ERROR_REASON_DATA_NOT_FINITE:
     case ERROR_REASON_DATA_MISSING:
+    case ERROR_REASON_TRAINER_MISSING:
+    case ERROR_REASON_TRAINING_DIVERGED:
       return kExitBadInput;
     case ERROR_REASON_QUALITY_BOUND_MISSED:
       return kExitQualityMissed;

@@ -206,6 +206,11 @@ std::string PassSection(const Report& report) {
     for (const std::string& note : pass.notes()) {
       absl::StrAppend(&details, "  ", Printable(pass.pass()), ": ", Printable(note), "\n");
     }
+    for (const TrainingRun& run : pass.trainings()) {
+      TextTable curve;
+      for (auto& row : TrainingRows(run)) curve.AddRow(row);
+      absl::StrAppend(&details, "  ", TrainingTitle(run), "\n", curve.ToString());
+    }
     if (const auto rows = TrailRows(pass); !rows.empty()) {
       TextTable trail;
       for (auto row : rows) {
@@ -269,6 +274,35 @@ std::vector<std::vector<std::string>> TrailRows(const PassReport& pass) {
                                         : Printable(row.why())});
   }
   return rows;
+}
+
+std::vector<std::vector<std::string>> TrainingRows(const TrainingRun& run) {
+  std::vector<std::vector<std::string>> rows = {
+      {"step", "loss", "validation loss", "same top-1", "accuracy", "time", ""}};
+  for (const TrainingPoint& point : run.points()) {
+    rows.push_back({FormatCount(point.step()),
+                    point.has_loss() ? absl::StrFormat("%.4f", point.loss()) : "",
+                    absl::StrFormat("%.4f", point.validation_loss()),
+                    point.has_agreement() ? FormatPercent(point.agreement()) : "",
+                    point.has_accuracy() ? FormatPercent(point.accuracy()) : "",
+                    FormatSeconds(point.seconds()), point.step() == run.best_step() ? "kept" : ""});
+  }
+  return rows;
+}
+
+std::string TrainingTitle(const TrainingRun& run) {
+  std::string text =
+      absl::StrCat(Printable(run.name()), ": ", FormatCount(run.steps()), " steps, ",
+                   FormatCount(run.training_samples()), " samples, ", FormatCount(run.parameters()),
+                   " values trained, ", FormatSeconds(run.seconds()), ", ",
+                   FormatCount(static_cast<uint64_t>(run.samples_per_second())), " samples/s");
+  if (run.end() == TrainingRun::END_NO_PROGRESS) text += "; stopped without progress";
+  if (run.end() == TrainingRun::END_TIME) text += "; stopped at the time limit";
+  if (run.end() == TrainingRun::END_DIVERGED) text += "; DIVERGED";
+  if (run.restarts() > 0) {
+    absl::StrAppend(&text, "; the trainer died and was started again ", run.restarts(), " times");
+  }
+  return text;
 }
 
 std::string RenderPlan(const Plan& plan) {

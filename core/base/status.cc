@@ -23,6 +23,8 @@ absl::StatusCode CodeOf(ErrorReason reason) {
     case ERROR_REASON_ARTIFACT_REJECTED:
     case ERROR_REASON_UPLOAD_INCOMPLETE:
     case ERROR_REASON_FILE_ACCESS:
+    case ERROR_REASON_TRAINER_MISSING:
+    case ERROR_REASON_TRAINING_DIVERGED:
       return absl::StatusCode::kFailedPrecondition;
     case ERROR_REASON_CHUNK_CORRUPT:
       return absl::StatusCode::kAborted;

@@ -70,6 +70,8 @@ class Pass {
   // must come before every such pass of a recipe (PASS_ORDER).
   virtual bool encodes_weights() const { return false; }
   virtual bool needs_float_weights() const { return false; }
+  // Whether it runs modelpress-trainer: TRAINER_MISSING where that is not installed.
+  virtual bool trains() const { return false; }
   virtual PassEstimate Estimate(const Model& model, const PassStep& step) const = 0;
   // Changes the model. Every candidate ends as a Change or a Skip. A failed Run leaves the model
   // unusable.

@@ -7,6 +7,7 @@
 #include "core/recipe/read_model.h"
 #include "core/recipe/recipe_reader.h"
 #include "core/recipe/run.h"
+#include "core/training/train_model.h"
 #include "modelpress/v1/recipe.pb.h"
 
 namespace modelpress {
@@ -23,6 +24,11 @@ constexpr uint64_t kSkeletonFactor = 6;
 // that at worst half of each is left over.
 constexpr uint64_t kArenaFileBytes = 64 * kMiB;
 constexpr uint64_t kArenaWaste = 2;
+// Of a training: what its files take for a byte of the model (values before and after, checkpoints), and for one of the
+// data.
+constexpr uint64_t kTrainingFiles = 32;
+constexpr uint64_t kOutputsForInput = 40;
+constexpr double kTrainingSeconds = 60;
 // Bytes that reading, writing and comparing get through in a second on one core, for the rough
 // guess of time.
 constexpr double kReadPerSecond = 1e9;
@@ -99,7 +105,15 @@ Plan MakePlanFromSizes(uint64_t model_bytes, uint64_t data_bytes, const Recipe& 
   for (const PassStep& step : recipe.passes()) {
     const auto* field = PassStep::GetReflection()->GetOneofFieldDescriptor(
         step, PassStep::descriptor()->FindOneofByName("pass"));
-    AddStep(&plan, field == nullptr ? "pass" : field->name(), memory + 64 * kMiB,
+    const std::string name = field == nullptr ? "pass" : field->name();
+    if (const Pass* pass = PassRegistry::Get().Find(name); pass != nullptr && pass->trains()) {
+      // Samples are unpacked beside the teacher's outputs, which may be many for each input (scores of every word).
+      AddStep(&plan, name, memory + TrainerMemory(model_bytes),
+              kTrainingFiles * model_bytes + kOutputsForInput * data_bytes + 256 * kMiB,
+              kTrainingSeconds);
+      continue;
+    }
+    AddStep(&plan, name, memory + 64 * kMiB,
             kArenaWaste * (static_cast<uint64_t>(NewWeightShare(step) * bytes) + kMiB),
             bytes / kWritePerSecond);
   }

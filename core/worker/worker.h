@@ -11,6 +11,8 @@
 
 namespace modelpress {
 
+class ChildProcess;
+
 // The worker's side: reads one WorkerRequest from `input`, runs the recipe, writes WorkerEvents to `output`. Returns the
 // process's exit code. Closing of `input` by the parent cancels the job (a dead server leaves no workers behind).
 int WorkerMain(int input, int output);
@@ -31,9 +33,8 @@ class WorkerProcess {
   int pid() const;
 
  private:
-  struct State;
-  explicit WorkerProcess(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
+  explicit WorkerProcess(std::unique_ptr<ChildProcess> child);
+  std::unique_ptr<ChildProcess> child_;
 };
 
 }  // namespace modelpress

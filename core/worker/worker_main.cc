@@ -1,30 +1,20 @@
 // The worker's side of a job in a process of its own: see worker.h.
-#include <fcntl.h>
-#include <signal.h>
-#include <unistd.h>
-
 #include <chrono>
-#include <cstdio>
 #include <memory>
 #include <mutex>
 #include <new>
-#include <thread>
 
 #include "core/base/format_string.h"
 #include "core/base/status.h"
+#include "core/process/child_watch.h"
+#include "core/process/frames.h"
 #include "core/recipe/run.h"
-#include "core/worker/frames.h"
 #include "core/worker/worker.h"
 
 namespace modelpress {
 namespace {
 
-using std::chrono::milliseconds;
-
 constexpr int kExitOk = 0;
-constexpr int kExitNoRequest = 2;
-constexpr int kExitAbandoned = 3;
-constexpr int kExitOutOfMemory = 4;
 
 JobOutcome Failed(const absl::Status& status) {
   JobOutcome outcome;
@@ -77,42 +67,6 @@ class EventWriter {
   bool ended_ = false;
 };
 
-// Anonymous memory of this process, bytes (statm: size resident shared ... in pages).
-uint64_t AnonymousBytes() {
-  FILE* const file = fopen("/proc/self/statm", "re");
-  if (file == nullptr) return 0;
-  uint64_t size = 0, resident = 0, shared = 0;
-  const int fields = fscanf(file, "%lu %lu %lu", &size, &resident, &shared);
-  fclose(file);
-  if (fields != 3 || resident < shared) return 0;
-  return (resident - shared) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-}
-
-// Ends the process when it holds more anonymous memory than the job may. A limit on address space would not do: weights
-// are mapped, and mappings cost none.
-void WatchMemory(uint64_t limit_bytes, EventWriter* events) {
-  std::thread([=] {
-    while (AnonymousBytes() <= limit_bytes) std::this_thread::sleep_for(milliseconds(20));
-    events->Finish(Failed(OutOfMemory(limit_bytes, events->phase())));
-    _exit(kExitOutOfMemory);
-  }).detach();
-}
-
-// The parent closes our standard input to cancel, and the kernel does when the parent dies. A job that does not heed the
-// flag within a second is ended here (a living parent kills it sooner).
-void WatchParent(int input, Cancellation* cancellation) {
-  std::thread([=] {
-    char byte;
-    while (true) {
-      const ssize_t got = read(input, &byte, 1);
-      if (got == 0 || (got < 0 && errno != EINTR)) break;
-    }
-    cancellation->Cancel();
-    std::this_thread::sleep_for(std::chrono::seconds(1));
-    _exit(kExitAbandoned);
-  }).detach();
-}
-
 absl::StatusOr<InputFile> Open(const WorkerRequest::File& file) {
   MP_ASSIGN_OR_RETURN(auto mapped, MappedFile::OpenForReading(file.path()));
   return InputFile{file.name(), std::move(mapped)};
@@ -159,10 +113,7 @@ JobOutcome RunRequest(const WorkerRequest& request, Cancellation* cancellation,
 }  // namespace
 
 int WorkerMain(int input, int output) {
-  signal(SIGPIPE, SIG_IGN);
-  // Whatever a library prints to standard output must not get between the frames.
-  const int frames = fcntl(output, F_DUPFD_CLOEXEC, 3);
-  dup2(STDERR_FILENO, output);
+  const int frames = TakeOutput(output);
   WorkerRequest request;
   if (frames < 0 || !ReadFrame(input, &request).value_or(false)) return kExitNoRequest;
   // Both outlive the watching threads, which end with the process.
@@ -174,7 +125,9 @@ int WorkerMain(int input, int output) {
                 std::chrono::microseconds(static_cast<int64_t>(request.deadline_seconds() * 1e6)))
           : new Cancellation();
   WatchParent(input, cancellation);
-  if (request.memory_limit_bytes() > 0) WatchMemory(request.memory_limit_bytes(), events);
+  if (const uint64_t limit = request.memory_limit_bytes(); limit > 0) {
+    WatchMemory(limit, [=] { events->Finish(Failed(OutOfMemory(limit, events->phase()))); });
+  }
   events->Finish(RunRequest(request, cancellation, events));
   return kExitOk;
 }

@@ -47,6 +47,16 @@ v1::Report SomeReport() {
   v1::TuneTrial& trial = *pass.add_trail();
   trial.set_steps("{quantize_weights: {}}");
   trial.set_agreement(0.875);
+  v1::TrainingRun& training = *pass.add_trainings();
+  training.set_name("finetune<1>");
+  training.set_steps(200);
+  training.set_best_step(100);
+  for (const int step : {0, 100, 200}) {
+    v1::TrainingPoint& point = *training.add_points();
+    point.set_step(step);
+    point.set_validation_loss(step == 100 ? 0.125 : 0.5);
+    point.set_accuracy(0.75);
+  }
   v1::Skip& skip = *pass.add_skips();
   skip.set_tensor("tiny.bias");
   skip.set_reason("too_small");
@@ -73,6 +83,11 @@ TEST(HtmlReportTest, DrawsSizesAndRangesAndTheTrail) {
                            "12.50 % clipped", "What was tried", "87.50 %", "misses a bound"}) {
     EXPECT_THAT(page, HasSubstr(part));
   }
+  for (const char* part : {"Loss by step", "finetune&lt;1&gt;: 200 steps", "0.1250", "kept"}) {
+    EXPECT_THAT(page, HasSubstr(part));
+  }
+  // The validation loss of 0.5, 0.125 and 0.5 from step 0 to the last.
+  EXPECT_THAT(page, HasSubstr("points=\"0.00,2.00 150.00,53.00 300.00,2.00 \""));
   // Four bins, the outer two outside of the range.
   EXPECT_THAT(page, HasSubstr("<rect class=\"out\" x=\"0.00\""));
   EXPECT_THAT(page, HasSubstr("<rect class=\"in\" x=\"75.00\""));

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <thread>
 
-#include "core/worker/frames.h"
+#include "core/process/frames.h"
 #include "core/worker/worker.h"
 #include "tests/unit/worker/worker_test_program.h"
 

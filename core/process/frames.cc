@@ -1,5 +1,5 @@
 // Messages on a pipe: see frames.h.
-#include "core/worker/frames.h"
+#include "core/process/frames.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,0 +1,135 @@
+// finetune: the model as earlier steps left it is trained until it answers like the original again.
+//
+//   samples --> original --> teacher's outputs (once, cached in scratch)
+//   samples --> model    --> outputs --loss--> gradients --> AdamW or SGD --> weights, biases, codes
+//
+//   loss = alpha T^2 KL(softmax(teacher / T) || softmax(model / T)) + (1 - alpha) cross-entropy(label)
+//   q = clamp(round(w / scale + zero_point)), d loss / d w = d loss / d ((q - zero_point) scale)
+//
+// Sources: Hinton, Vinyals and Dean 2015 (distillation); Bengio et al. 2013 (the straight-through gradient of rounding).
+// Weights that are 0 stay 0, codes stay codes on their grid, so the file keeps its size. The training runs in a process of
+// its own, modelpress-trainer, the only one with libtorch. Of all values that were seen those of the least validation loss
+// are taken: where no step made it less, nothing is changed.
+#include <memory>
+
+#include "core/base/format_string.h"
+#include "core/base/status.h"
+#include "core/passes/pass.h"
+#include "core/quant/function_inlining.h"
+#include "core/quant/weight_selection.h"
+#include "core/training/train_model.h"
+#include "core/training/trainer_process.h"
+
+namespace modelpress {
+namespace {
+
+// Of weights trained by one sample, on one core; only for plans.
+constexpr double kBytesPerSecond = 1e9;
+// The share of progress that packing samples takes.
+constexpr double kPacking = 0.1;
+
+class FinetunePass final : public Pass {
+ public:
+  std::string_view name() const override { return "finetune"; }
+  std::string_view summary() const override {
+    return "the model so far trained against the original: pruned weights stay 0, quantized ones "
+           "on "
+           "their grids";
+  }
+  bool trains() const override { return true; }
+  absl::Status Validate(const PassStep& step) const override {
+    MP_RETURN_IF_ERROR(ValidateTraining(step.finetune().training(), "finetune.training"));
+    return ValidateSelection(step.finetune().weights(), "finetune.weights");
+  }
+  PassEstimate Estimate(const Model& model, const PassStep& step) const override {
+    const uint64_t bytes = WeightBytes(model);
+    const Training training = WithDefaults(step.finetune().training());
+    return {TrainerMemory(bytes), 16 * bytes + (64 << 20),
+            5 + static_cast<double>(training.steps()) * training.batch_size() *
+                    static_cast<double>(bytes) / kBytesPerSecond};
+  }
+  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
+                                 PassContext& context) const override;
+  std::vector<PassExample> examples() const override;
+};
+
+absl::StatusOr<PassReport> FinetunePass::Run(Model& model, const PassStep& step,
+                                             PassContext& context) const {
+  PassReport report;
+  report.set_pass(std::string(name()));
+  report.set_weight_bytes_before(WeightBytes(model));
+  MP_RETURN_IF_ERROR(context.job->cancellation->Check());
+  InlineFunctions(model, report.mutable_notes());
+  SeparateInitializersFromInputs(model);
+  const TrainOptions options{
+      .training = WithDefaults(step.finetune().training()),
+      .seed = context.seed,
+      .name = "finetune",
+      .original = context.original,
+      .progress =
+          [&context](double fraction, std::string_view detail) {
+            if (context.progress) context.progress(kPacking + (1 - kPacking) * fraction, detail);
+          },
+  };
+  const GraphIndex index(model.mutable_proto());
+  MP_ASSIGN_OR_RETURN(Trainables found, FindTrainables(model, index, step.finetune().weights(),
+                                                       options.training.batch_norm_statistics()));
+  for (v1::Skip& skip : found.skips) *report.add_skips() = std::move(skip);
+  if (!found.parameters.empty()) {
+    MP_RETURN_IF_ERROR(RequireTrainer());
+    MP_ASSIGN_OR_RETURN(const TrainingData data,
+                        PackTrainingData(*context.original, context.data, options.training,
+                                         context.seed, *context.job, [&context](double fraction) {
+                                           if (context.progress)
+                                             context.progress(kPacking * fraction, "samples");
+                                         }));
+    if (context.data == nullptr) {
+      report.add_notes(
+          "trained on synthetic samples, as no data was given: they are nothing like real inputs");
+    }
+    report.add_notes(FormatString("{} training samples ({} with labels) of {}; {}", data.training,
+                                  data.labelled, data.description, data.task));
+    MP_ASSIGN_OR_RETURN(const TrainingRun run, TrainModel(model, found.parameters, data, options,
+                                                          *context.arena, *context.job, &report));
+    report.add_notes(FormatString(
+        "{} steps, the values of step {} kept: validation loss {:.4f} before, {:.4f} after",
+        run.steps(), run.best_step(), run.points(0).validation_loss(),
+        BestPoint(run).validation_loss()));
+  }
+  MP_RETURN_IF_ERROR(RequireChange(step, report));
+  RemoveDead(model.mutable_proto());
+  report.set_weight_bytes_after(WeightBytes(model));
+  return report;
+}
+
+std::vector<PassExample> FinetunePass::examples() const {
+  return {
+      {"a model that is the original itself has nothing to learn",
+       R"(<ir_version: 8, opset_import: ["" : 17]>
+          g (float[2, 4] x) => (float[2, 2] y)
+          <float[4, 2] w = {1, -0.5, 0, 0.25, -3, 0.1, 0.7, -0.9}, float[2] b = {0.1, -0.2}>
+          { h = MatMul(x, w)
+            y = Add(h, b) })",
+       "finetune: {training: {steps: 5, batch_size: 4}}\nallow_no_change: true",
+       {"MatMul", "Add"},
+       1e-2},
+      {"codes of quantized weights stay codes",
+       R"(<ir_version: 8, opset_import: ["" : 17]>
+          g (float[2, 4] x) => (float[2, 3] y)
+          <int8[4, 3] c = {10, -50, 2, 3, -127, 1, 7, -90, 0, 4, 5, 6}, float s = {0.01}>
+          { w = DequantizeLinear(c, s)
+            h = MatMul(x, w)
+            y = Relu(h) })",
+       "finetune: {training: {steps: 5, batch_size: 4, optimizer: sgd}}\nallow_no_change: true",
+       {"DequantizeLinear", "MatMul", "Relu"},
+       1e-1},
+  };
+}
+
+}  // namespace
+
+void RegisterPass_finetune(PassRegistry& registry) {
+  registry.Add(std::make_unique<FinetunePass>());
+}
+
+}  // namespace modelpress

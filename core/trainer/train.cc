@@ -1,0 +1,311 @@
+// The training loop: see train.h.
+#include "core/trainer/train.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <optional>
+
+#include "core/base/format_string.h"
+#include "core/base/status.h"
+#include "core/trainer/batches.h"
+#include "core/trainer/checkpoint.h"
+#include "core/trainer/graph.h"
+#include "core/trainer/loss.h"
+#include "core/trainer/optimizer.h"
+
+namespace modelpress::trainer {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Steps without a look at the validation samples are told no more often than this.
+constexpr double kProgressSeconds = 0.5;
+
+class TrainingLoop {
+ public:
+  TrainingLoop(const TrainRequest& request, const InheritedFiles& files,
+               const Cancellation& cancellation,
+               const std::function<void(const TrainProgress&)>& progress)
+      : request_(request),
+        training_(request.training()),
+        files_(files),
+        cancellation_(cancellation),
+        progress_(progress),
+        batches_(request, files),
+        checkpoint_(request.checkpoint()) {}
+
+  absl::StatusOr<TrainResult> Run() {
+    MP_RETURN_IF_ERROR(Prepare());
+    const bool resumed = request_.resume() && Resume();
+    if (!resumed) MP_RETURN_IF_ERROR(LookAtValidation());
+    begun_ = Clock::now();
+    seconds_before_ = run_.seconds();
+    steps_before_ = run_.steps();
+    while (run_.end() == TrainingRun::END_UNSPECIFIED) {
+      MP_RETURN_IF_ERROR(cancellation_.Check());
+      if (run_.steps() >= training_.steps()) {
+        run_.set_end(TrainingRun::END_ALL_STEPS);
+        break;
+      }
+      MP_RETURN_IF_ERROR(OneStep());
+      if (run_.end() != TrainingRun::END_UNSPECIFIED) break;
+      if (run_.steps() % training_.evaluate_every() == 0 || run_.steps() == training_.steps()) {
+        MP_RETURN_IF_ERROR(LookAtValidation());
+      } else {
+        TellStep();
+      }
+      if (training_.max_seconds() > 0 && Seconds() >= training_.max_seconds() &&
+          run_.end() == TrainingRun::END_UNSPECIFIED) {
+        run_.set_end(TrainingRun::END_TIME);
+        MP_RETURN_IF_ERROR(LookAtValidation());
+      }
+    }
+    run_.set_seconds(Seconds());
+    const double here = run_.seconds() - seconds_before_;
+    run_.set_samples_per_second(here > 0 ? SamplesHere() / here : 0);
+    for (size_t i = 0; i < parameters_.size(); ++i) {
+      MP_RETURN_IF_ERROR(parameters_[i].WriteResult(best_[i]));
+    }
+    TrainResult result;
+    *result.mutable_run() = run_;
+    return result;
+  }
+
+ private:
+  absl::Status Prepare() {
+    MP_ASSIGN_OR_RETURN(model_, files_.ReadModel(request_));
+    GraphOptions options;
+    for (const TrainParameter& spec : request_.parameters()) {
+      options.variables.insert(spec.tensor());
+      if (spec.coded()) options.decoded.insert(spec.tensor());
+      parameters_.push_back(Parameter::Make(spec, files_));
+      run_.set_parameters(
+          run_.parameters() +
+          (spec.statistic() ? 0 : static_cast<uint64_t>(parameters_.back().count())));
+    }
+    MP_ASSIGN_OR_RETURN(graph_, Graph::Make(model_, options));
+    optimizer_.emplace(training_, parameters_);
+    for (const Parameter& parameter : parameters_) {
+      best_.push_back(parameter.values().detach().clone());
+    }
+    run_.set_training_samples(request_.training_samples());
+    run_.set_validation_samples(batches_.samples() - request_.training_samples());
+    return absl::OkStatus();
+  }
+
+  // Everything that a checkpoint holds besides run_.
+  std::vector<at::Tensor> State() {
+    std::vector<at::Tensor> tensors;
+    for (const Parameter& parameter : parameters_) tensors.push_back(parameter.values().detach());
+    tensors.insert(tensors.end(), optimizer_->state().begin(), optimizer_->state().end());
+    tensors.insert(tensors.end(), best_.begin(), best_.end());
+    return tensors;
+  }
+
+  bool Resume() {
+    const at::NoGradGuard no_gradients;
+    const std::optional<std::string> state = checkpoint_.Load(files_, State());
+    return state.has_value() && run_.ParseFromString(*state);
+  }
+
+  double Seconds() const {
+    return seconds_before_ + std::chrono::duration<double>(Clock::now() - begun_).count();
+  }
+  double SamplesHere() const {
+    return static_cast<double>((run_.steps() - steps_before_) * training_.batch_size());
+  }
+  uint64_t PerForward(uint64_t samples) const {
+    return request_.samples_per_forward() > 0 ? request_.samples_per_forward() : samples;
+  }
+
+  Values Fed(const TrainBatch& batch) const {
+    Values fed = batch.inputs;
+    for (const Parameter& parameter : parameters_) {
+      fed[parameter.spec().tensor()] = parameter.Seen();
+    }
+    return fed;
+  }
+
+  absl::StatusOr<at::Tensor> Loss(const TrainBatch& batch, bool learning, Decisions* decisions) {
+    MP_ASSIGN_OR_RETURN(const Values outputs,
+                        graph_->Run(Fed(batch), learning && training_.batch_norm_statistics()));
+    at::Tensor loss;
+    for (int i = 0; i < request_.targets_size(); ++i) {
+      const TrainTarget& target = request_.targets(i);
+      const at::Tensor& output = outputs.at(target.output());
+      if (output.sizes() != batch.teacher[i].sizes()) {
+        return Error(ERROR_REASON_RUNTIME_FAILED,
+                     FormatString("output '{}' has another shape than the teacher's",
+                                  target.output()))
+            .With("stage", "training");
+      }
+      const at::Tensor part =
+          DistillationLoss(target, training_, output, batch.teacher[i], batch.labels[i]);
+      loss = loss.defined() ? loss + part : part;
+      if (decisions != nullptr) decisions->Add(target, output, batch.teacher[i], batch.labels[i]);
+    }
+    return loss;
+  }
+
+  absl::Status OneStep() {
+    const std::vector<uint64_t> samples = batches_.OfStep(run_.steps());
+    const uint64_t part = PerForward(samples.size());
+    double loss = 0;
+    for (uint64_t first = 0; first < samples.size(); first += part) {
+      const auto begin = samples.begin() + static_cast<ptrdiff_t>(first);
+      const uint64_t count = std::min<uint64_t>(part, samples.size() - first);
+      MP_ASSIGN_OR_RETURN(const TrainBatch batch,
+                          batches_.Gather({begin, begin + static_cast<ptrdiff_t>(count)}));
+      const double share = static_cast<double>(count) / static_cast<double>(samples.size());
+      MP_ASSIGN_OR_RETURN(const at::Tensor part_loss, Loss(batch, /*learning=*/true, nullptr));
+      if (!part_loss.requires_grad()) {
+        return Error(ERROR_REASON_OP_UNSUPPORTED,
+                     "no trained weight has an influence on the outputs that has a gradient")
+            .Remedy("leave the training out of the recipe");
+      }
+      (part_loss * share).backward();
+      loss += part_loss.item<double>() * share;
+    }
+    const double norm = optimizer_->ClipGradients();
+    if (!std::isfinite(loss) || !std::isfinite(norm)) return Diverged(loss);
+    optimizer_->Step(run_.steps());
+    run_.set_steps(run_.steps() + 1);
+    loss_sum_ += loss;
+    ++loss_count_;
+    return absl::OkStatus();
+  }
+
+  absl::Status Diverged(double loss) {
+    if (training_.keep_on_divergence()) {
+      run_.set_end(TrainingRun::END_DIVERGED);
+      return absl::OkStatus();
+    }
+    return Error(ERROR_REASON_TRAINING_DIVERGED,
+                 FormatString("the loss is {} at step {}; the best values are those after step {}",
+                              loss, run_.steps(), run_.best_step()))
+        .With("step", std::to_string(run_.steps()))
+        .With("good_step", std::to_string(run_.best_step()))
+        .Remedy("lower learning_rate, or set keep_on_divergence to take the last good values");
+  }
+
+  absl::StatusOr<TrainingPoint> Validate() {
+    const at::NoGradGuard no_gradients;
+    Decisions decisions;
+    double loss = 0;
+    const uint64_t first = request_.training_samples(), end = batches_.samples();
+    const uint64_t part = PerForward(training_.batch_size());
+    for (uint64_t at = first; at < end; at += part) {
+      MP_RETURN_IF_ERROR(cancellation_.Check());
+      std::vector<uint64_t> samples;
+      for (uint64_t i = at; i < std::min(end, at + part); ++i) samples.push_back(i);
+      MP_ASSIGN_OR_RETURN(const TrainBatch batch, batches_.Gather(samples));
+      MP_ASSIGN_OR_RETURN(const at::Tensor part_loss, Loss(batch, /*learning=*/false, &decisions));
+      loss += part_loss.item<double>() * static_cast<double>(samples.size());
+    }
+    TrainingPoint point;
+    point.set_step(run_.steps());
+    point.set_validation_loss(loss / static_cast<double>(end - first));
+    if (decisions.positions > 0) {
+      point.set_agreement(static_cast<double>(decisions.as_teacher) /
+                          static_cast<double>(decisions.positions));
+    }
+    if (decisions.labelled > 0) {
+      point.set_accuracy(static_cast<double>(decisions.as_label) /
+                         static_cast<double>(decisions.labelled));
+    }
+    return point;
+  }
+
+  // One point of the curve; keeps the best values, writes a checkpoint, decides whether to go on.
+  absl::Status LookAtValidation() {
+    MP_ASSIGN_OR_RETURN(TrainingPoint point, Validate());
+    if (loss_count_ > 0) point.set_loss(loss_sum_ / static_cast<double>(loss_count_));
+    loss_sum_ = 0;
+    loss_count_ = 0;
+    const bool first = run_.points().empty();
+    run_.set_seconds(first ? 0 : Seconds());
+    point.set_seconds(run_.seconds());
+    if (!std::isfinite(point.validation_loss())) {
+      MP_RETURN_IF_ERROR(Diverged(point.validation_loss()));
+    } else if (first || point.validation_loss() < best_loss()) {
+      const at::NoGradGuard no_gradients;
+      run_.set_best_step(run_.steps());
+      for (size_t i = 0; i < parameters_.size(); ++i) best_[i].copy_(parameters_[i].values());
+    }
+    *run_.add_points() = point;
+    const uint64_t since = run_.steps() - run_.best_step();
+    if (run_.end() == TrainingRun::END_UNSPECIFIED && training_.patience() > 0 &&
+        since >= uint64_t{training_.patience()} * training_.evaluate_every()) {
+      run_.set_end(TrainingRun::END_NO_PROGRESS);
+    }
+    MP_RETURN_IF_ERROR(checkpoint_.Save(run_.SerializeAsString(), State()));
+    TrainProgress told = ProgressNow(point.has_loss() ? point.loss() : point.validation_loss());
+    *told.mutable_point() = point;
+    told.set_saved(true);
+    Tell(told);
+    return absl::OkStatus();
+  }
+
+  double best_loss() const {
+    for (const TrainingPoint& point : run_.points()) {
+      if (point.step() == run_.best_step()) return point.validation_loss();
+    }
+    return INFINITY;
+  }
+
+  TrainProgress ProgressNow(double loss) const {
+    TrainProgress told;
+    told.set_step(run_.steps());
+    told.set_steps(training_.steps());
+    told.set_loss(loss);
+    if (run_.steps() > steps_before_) {
+      const double seconds = std::max(1e-9, Seconds() - seconds_before_);
+      const double per_second = SamplesHere() / seconds;
+      told.set_samples_per_second(per_second);
+      told.set_seconds_left(static_cast<double>(training_.steps() - run_.steps()) *
+                            training_.batch_size() / per_second);
+    }
+    return told;
+  }
+
+  void Tell(const TrainProgress& told) {
+    last_told_ = Clock::now();
+    progress_(told);
+  }
+
+  void TellStep() {
+    if (std::chrono::duration<double>(Clock::now() - last_told_).count() < kProgressSeconds) return;
+    Tell(ProgressNow(loss_sum_ / static_cast<double>(std::max<uint64_t>(1, loss_count_))));
+  }
+
+  const TrainRequest& request_;
+  const Training& training_;
+  const InheritedFiles& files_;
+  const Cancellation& cancellation_;
+  const std::function<void(const TrainProgress&)>& progress_;
+  Batches batches_;
+  CheckpointFile checkpoint_;
+  Model model_;
+  std::unique_ptr<Graph> graph_;
+  std::vector<Parameter> parameters_;
+  std::optional<Optimizer> optimizer_;
+  std::vector<at::Tensor> best_;
+  TrainingRun run_;
+  // Since the last point; checkpoints are only written at points, so these need not be in them.
+  double loss_sum_ = 0;
+  uint64_t loss_count_ = 0;
+  Clock::time_point begun_ = Clock::now(), last_told_ = begun_;
+  double seconds_before_ = 0;
+  uint64_t steps_before_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<TrainResult> Train(const TrainRequest& request, const Cancellation& cancellation,
+                                  const std::function<void(const TrainProgress&)>& progress) {
+  MP_ASSIGN_OR_RETURN(const InheritedFiles files, InheritedFiles::Open(request));
+  return TrainingLoop(request, files, cancellation, progress).Run();
+}
+
+}  // namespace modelpress::trainer

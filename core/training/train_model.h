@@ -1,0 +1,46 @@
+// Training a model by a teacher's outputs.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/job_context.h"
+#include "core/training/trainable.h"
+#include "core/training/training_data.h"
+
+namespace modelpress {
+
+// RECIPE_INVALID with the field's path, which begins with `field` ("finetune.training").
+absl::Status ValidateTraining(const Training& training, std::string_view field);
+// With the defaults of recipe.proto filled in.
+Training WithDefaults(Training training);
+
+// Anonymous memory of the trainer beyond its program, bytes: values, gradients, two moments and the best values, and what a
+// batch needs, which is guessed from the weights.
+uint64_t TrainerMemory(uint64_t weight_bytes);
+
+// The point of the run whose values were kept.
+const TrainingPoint& BestPoint(const TrainingRun& run);
+
+struct TrainOptions {
+  // Its defaults filled in.
+  Training training;
+  uint64_t seed = 0;
+  std::string name;
+  // Where codes of weights began, by the weights' names: rounding starts from these values, as far as they round to the
+  // codes that the model has. May be null.
+  const Model* original = nullptr;
+  std::function<void(double fraction, std::string_view detail)> progress;
+};
+
+// Trains the parameters and puts the values of the least validation loss into the model. The report gets a row for each
+// parameter, and a TrainingRun, which is returned. Nothing is changed where no step made the loss less. Errors: see
+// RunTrainer.
+absl::StatusOr<TrainingRun> TrainModel(Model& model, const std::vector<Trainable>& parameters,
+                                       const TrainingData& data, const TrainOptions& options,
+                                       WeightArena& arena, const JobContext& context,
+                                       v1::PassReport* report);
+
+}  // namespace modelpress

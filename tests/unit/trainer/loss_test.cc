@@ -1,0 +1,161 @@
+// Loss, optimizers and the learning rate against the formulas in plain double arithmetic.
+#include <cmath>
+#include <numbers>
+#include <vector>
+
+#include "core/trainer/loss.h"
+#include "core/trainer/optimizer.h"
+#include "core/training/train_model.h"
+#include "gtest/gtest.h"
+
+namespace modelpress::trainer {
+namespace {
+
+using Row = std::vector<double>;
+
+Row Softmax(Row scores, double temperature) {
+  double sum = 0;
+  for (double& score : scores) sum += score = std::exp(score / temperature);
+  for (double& score : scores) score /= sum;
+  return scores;
+}
+
+double Expected(const Row& student, const Row& teacher, int label, const Training& training) {
+  const double t = training.temperature();
+  const Row p = Softmax(teacher, t), q = Softmax(student, t);
+  double divergence = 0;
+  for (size_t i = 0; i < p.size(); ++i) divergence += t * t * p[i] * std::log(p[i] / q[i]);
+  if (label < 0) return divergence;
+  return training.alpha() * divergence -
+         (1 - training.alpha()) * std::log(Softmax(student, 1)[static_cast<size_t>(label)]);
+}
+
+TEST(DistillationLossTest, IsTheFormulaWithAndWithoutLabels) {
+  const Training training = WithDefaults(Training());
+  TrainTarget target;
+  target.set_loss(TrainTarget::LOSS_CLASSES);
+  target.set_class_axis(1);
+  const Row s0 = {1.5, -0.25, 0.5}, t0 = {2, 0.5, -1}, s1 = {0.1, 0.2, -3}, t1 = {-1, 1, 0};
+  const at::Tensor student = at::tensor({1.5, -0.25, 0.5, 0.1, 0.2, -3.0}).view({2, 3});
+  const at::Tensor teacher = at::tensor({2.0, 0.5, -1.0, -1.0, 1.0, 0.0}).view({2, 3});
+  const at::Tensor labels = at::tensor(std::vector<int64_t>{2, -1}, at::kLong);
+  const double with = DistillationLoss(target, training, student, teacher, labels).item<double>();
+  EXPECT_NEAR(with, (Expected(s0, t0, 2, training) + Expected(s1, t1, -1, training)) / 2, 1e-6);
+  const double without = DistillationLoss(target, training, student, teacher, {}).item<double>();
+  EXPECT_NEAR(without, (Expected(s0, t0, -1, training) + Expected(s1, t1, -1, training)) / 2, 1e-6);
+  // Probabilities: their logarithms are the scores.
+  TrainTarget probabilities = target;
+  probabilities.set_probabilities(true);
+  Training plain = training;
+  plain.set_temperature(1);
+  EXPECT_NEAR(DistillationLoss(probabilities, plain, at::softmax(student, 1),
+                               at::softmax(teacher, 1), labels)
+                  .item<double>(),
+              DistillationLoss(target, plain, student, teacher, labels).item<double>(), 1e-5);
+  // Classes on another axis: the same two positions.
+  TrainTarget first = target;
+  first.set_class_axis(0);
+  EXPECT_NEAR(DistillationLoss(first, training, student.t(), teacher.t(), labels).item<double>(),
+              with, 1e-6);
+}
+
+TEST(DistillationLossTest, OneScoreIsAPairOfClasses) {
+  const Training training = WithDefaults(Training());
+  TrainTarget target;
+  target.set_loss(TrainTarget::LOSS_BINARY);
+  const at::Tensor labels = at::tensor(std::vector<int64_t>{1, 0}, at::kLong).view({2, 1});
+  const at::Tensor student = at::tensor({0.7, -2.0}).view({2, 1});
+  const at::Tensor teacher = at::tensor({1.5, -0.5}).view({2, 1});
+  EXPECT_NEAR(
+      DistillationLoss(target, training, student, teacher, labels).item<double>(),
+      (Expected({0, 0.7}, {0, 1.5}, 1, training) + Expected({0, -2}, {0, -0.5}, 0, training)) / 2,
+      1e-6);
+}
+
+TEST(DistillationLossTest, SquaresAreOverTheVariance) {
+  TrainTarget target;
+  target.set_loss(TrainTarget::LOSS_SQUARES);
+  target.set_variance(4);
+  const Training training = WithDefaults(Training());
+  EXPECT_NEAR(DistillationLoss(target, training, at::tensor({1.0, 5.0}), at::tensor({2.0, 2.0}), {})
+                  .item<double>(),
+              (1.0 + 9.0) / 2 / 4, 1e-7);
+}
+
+TEST(LearningRateTest, RisesAndFalls) {
+  Training training = WithDefaults(Training());
+  training.set_steps(100);
+  training.set_warmup(0.1);
+  training.set_learning_rate(2);
+  EXPECT_DOUBLE_EQ(LearningRate(training, 0), 0.2);
+  EXPECT_DOUBLE_EQ(LearningRate(training, 9), 2);
+  EXPECT_DOUBLE_EQ(LearningRate(training, 10), 2);
+  EXPECT_NEAR(LearningRate(training, 55), 1, 1e-12);
+  EXPECT_LT(LearningRate(training, 99), 2e-3);
+}
+
+// A parameter of three values over memory of the test.
+struct OptimizerCase {
+  Training::Optimizer optimizer;
+  bool decay;
+};
+
+TEST(OptimizerTest, StepsAreTheFormulas) {
+  for (const OptimizerCase& test : {OptimizerCase{Training::OPTIMIZER_ADAMW, true},
+                                    OptimizerCase{Training::OPTIMIZER_ADAMW, false},
+                                    OptimizerCase{Training::OPTIMIZER_SGD, true}}) {
+    Training training;
+    training.set_optimizer(test.optimizer);
+    training.set_steps(10);
+    training.set_warmup(0);
+    training.set_weight_decay(0.1);
+    training.set_learning_rate(0.05);
+    training = WithDefaults(training);
+    TrainParameter spec;
+    spec.set_decay(test.decay);
+    std::vector<Parameter> parameters = {
+        Parameter::OfValues(spec, at::tensor({1.0f, -2.0f, 0.5f}))};
+    Optimizer optimizer(training, parameters);
+    std::vector<double> w = {1, -2, 0.5}, m(3, 0), v(3, 0);
+    for (uint64_t step = 0; step < 4; ++step) {
+      std::vector<double> g(3);
+      for (int i = 0; i < 3; ++i) g[i] = std::sin(i + 1 + static_cast<double>(step));
+      parameters[0].values().mutable_grad() = at::tensor(
+          {static_cast<float>(g[0]), static_cast<float>(g[1]), static_cast<float>(g[2])});
+      optimizer.Step(step);
+      const double rate =
+          0.05 * (1 + std::cos(std::numbers::pi * static_cast<double>(step) / 10)) / 2;
+      const double decay = test.decay ? 0.1 : 0, t = static_cast<double>(step) + 1;
+      for (int i = 0; i < 3; ++i) {
+        if (test.optimizer == Training::OPTIMIZER_ADAMW) {
+          m[i] = 0.9 * m[i] + 0.1 * g[i];
+          v[i] = 0.999 * v[i] + 0.001 * g[i] * g[i];
+          w[i] -= rate * decay * w[i] + rate * m[i] / (1 - std::pow(0.9, t)) /
+                                            (std::sqrt(v[i] / (1 - std::pow(0.999, t))) + 1e-8);
+        } else {
+          const double slope = g[i] + decay * w[i];
+          m[i] = 0.9 * m[i] + slope;
+          w[i] -= rate * (slope + 0.9 * m[i]);
+        }
+        EXPECT_NEAR(parameters[0].values()[i].item<double>(), w[i], 2e-6) << step << " " << i;
+      }
+    }
+  }
+}
+
+TEST(OptimizerTest, ClipsAllGradientsTogether) {
+  Training training = WithDefaults(Training());
+  training.set_clip_norm(2.5);
+  TrainParameter spec;
+  std::vector<Parameter> parameters = {Parameter::OfValues(spec, at::zeros({1})),
+                                       Parameter::OfValues(spec, at::zeros({1}))};
+  Optimizer optimizer(training, parameters);
+  parameters[0].values().mutable_grad() = at::tensor({3.0f});
+  parameters[1].values().mutable_grad() = at::tensor({4.0f});
+  EXPECT_NEAR(optimizer.ClipGradients(), 5, 1e-6);
+  EXPECT_NEAR(parameters[0].values().grad().item<double>(), 1.5, 1e-6);
+  EXPECT_NEAR(parameters[1].values().grad().item<double>(), 2, 1e-6);
+}
+
+}  // namespace
+}  // namespace modelpress::trainer
