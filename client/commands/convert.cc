@@ -1,8 +1,11 @@
 // modelpress convert: the same model written in another way.
 #include <stdio.h>
 
+#include <filesystem>
+#include <map>
 #include <memory>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "client/app/command.h"
@@ -12,6 +15,9 @@
 #include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/formats/input_files.h"
+#include "core/formats/weights/json_text.h"
+#include "core/formats/weights/put_weights.h"
+#include "core/formats/weights/read_weights.h"
 #include "core/measure/expectation.h"
 #include "core/recipe/recipe_reader.h"
 #include "modelpress/v1/recipe.pb.h"
@@ -27,6 +33,8 @@ struct ConvertOptions : JobOptions {
   bool channels_first = false;
   uint32_t opset = 0;
   std::string expect;
+  std::string onto;
+  std::string renames;
 };
 
 // The share of an output's range by which it may differ from what the caller expects.
@@ -82,13 +90,66 @@ absl::Status AddInputShape(const std::string& argument, Import* import) {
       .Remedy("write it as image:1,224,224,3");
 }
 
-absl::Status Convert(const ConvertOptions& options) {
+// A JSON object, {"name in the file of weights": "name in the model", ...}.
+absl::StatusOr<std::map<std::string, std::string>> ReadRenames(const std::string& path) {
+  std::map<std::string, std::string> renames;
+  if (path.empty()) return renames;
+  MP_ASSIGN_OR_RETURN(const auto file, MappedFile::OpenForReading(path));
+  const std::string_view text(reinterpret_cast<const char*>(file->bytes().data()), file->size());
+  MP_ASSIGN_OR_RETURN(const nlohmann::json table, ParseJson(text, path, nullptr, /*unique_keys=*/true));
+  for (const auto& [from, to] : table.items()) {
+    if (!table.is_object() || !to.is_string()) {
+      return Error(ERROR_REASON_REQUEST_INVALID, FormatString("{} is no object of names", path))
+          .With("field", "--rename")
+          .Remedy(R"(write it as {"old.name": "new.name", "not.needed": ""})");
+    }
+    renames[from] = to.get<std::string>();
+  }
+  return renames;
+}
+
+// The model of --onto with the weights of the given file, written into `folder`; its path.
+absl::StatusOr<std::string> PutOnto(const ConvertOptions& options, Scratch* scratch) {
+  ThreadPool pool(1);
+  JobContext context;
+  context.pool = &pool;
+  context.scratch = scratch;
+  context.cancellation = &InstallInterruptHandler();
+  const InterruptGuard guard(scratch->folder());
+  MP_ASSIGN_OR_RETURN(const auto renames, ReadRenames(options.renames));
+  MP_ASSIGN_OR_RETURN(const InputFiles weight_files, OpenModelFiles(options.model));
+  MP_ASSIGN_OR_RETURN(const InputFiles model_files, OpenModelFiles(options.onto));
+  std::vector<std::string> notes;
+  MP_ASSIGN_OR_RETURN(const std::vector<NamedTensor> weights,
+                      ReadWeights(weight_files.main, weight_files.sidecars, context, &notes));
+  MP_ASSIGN_OR_RETURN(const Format* format, FormatRegistry::Get().Recognise(model_files));
+  MP_ASSIGN_OR_RETURN(Model model, format->Read(model_files, Import(), context, nullptr));
+  MP_RETURN_IF_ERROR(PutWeights(weights, renames, &model, &notes));
+  if (!options.json) {
+    for (const std::string& note : notes) fputs(FormatString("{}\n", Printable(note)).c_str(), stdout);
+  }
+  const std::string name = std::filesystem::path(options.onto).filename().string();
+  MP_RETURN_IF_ERROR(FormatRegistry::Get()
+                         .Find("onnx")
+                         ->Write(model, Output(), scratch->folder(), name, context)
+                         .status());
+  return scratch->folder() + "/" + name;
+}
+
+absl::Status Convert(ConvertOptions options) {
+  std::unique_ptr<Scratch> scratch;
+  if (!options.onto.empty()) {
+    MP_ASSIGN_OR_RETURN(scratch, Scratch::Temporary(0));
+    MP_ASSIGN_OR_RETURN(options.model, PutOnto(options, scratch.get()));
+  }
   Recipe recipe;
   Output& output = *recipe.mutable_output();
   output.set_layout(options.layout == "inline"    ? Output::LAYOUT_INLINE
                     : options.layout == "sidecar" ? Output::LAYOUT_SIDECAR
                                                   : Output::LAYOUT_AUTO);
-  output.set_format(options.format);
+  output.set_format(options.format.empty() && absl::EndsWithIgnoreCase(options.output, ".safetensors")
+                        ? "safetensors"
+                        : options.format);
   Import import;
   import.set_signature(options.signature);
   import.set_channels_first_inputs(options.channels_first);
@@ -106,7 +167,10 @@ void RegisterCommand_convert(CommandRegistry& registry) {
   CLI::App* app = registry.Add("convert", "Write a model in another layout or format, and check it",
                                {"modelpress convert model.onnx -o one-file.onnx --layout inline",
                                 "modelpress convert model.onnx -o out/model.onnx --layout sidecar",
-                                "modelpress convert model.tflite -o model.onnx --nchw-inputs"},
+                                "modelpress convert model.tflite -o model.onnx --nchw-inputs",
+                                "modelpress convert model.pt2 -o model.onnx",
+                                "modelpress convert model.onnx -o weights.safetensors",
+                                "modelpress convert weights.safetensors --onto model.onnx -o new.onnx"},
                                [options] { return Convert(*options); });
   options->AddTo(app);
   app->add_option(
@@ -125,6 +189,15 @@ void RegisterCommand_convert(CommandRegistry& registry) {
   app->add_option("--expect", options->expect,
                   "Arrays that the original gave: in0.npy ..., out0.npy ... or NAME.npy; the outputs must be those")
       ->type_name("DIR");
+  CLI::Option* onto =
+      app->add_option(
+             "--onto", options->onto,
+             "Of a file of weights (safetensors, an index of shards, a PyTorch state dict): the model to put them into")
+          ->type_name("MODEL");
+  app->add_option("--rename", options->renames,
+                  "With --onto: a JSON object of names in the file of weights and in the model; \"\" leaves a tensor out")
+      ->type_name("FILE")
+      ->needs(onto);
   app->add_option("--opset", options->opset, "Of a model that is not ONNX: version of the ONNX operators to write")
       ->type_name("N");
 }

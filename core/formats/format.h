@@ -43,6 +43,8 @@ class Format {
   // Usual file-name endings, for help texts only; recognition never looks at names.
   virtual std::vector<std::string_view> extensions() const = 0;
   virtual bool can_write() const { return false; }
+  // Whether its models have a graph; false for files of weights alone.
+  virtual bool has_graph() const { return true; }
   // Whether the bytes are of this format. Cheap (looks at a bounded prefix or structure) and never fails.
   virtual bool Recognises(const InputFiles& files) const = 0;
   // Whether Read makes an ONNX model of something else, following `options`; their opset is not its business.

@@ -9,6 +9,7 @@
 #include "core/formats/onnx/external_data.h"
 #include "core/formats/onnx/reader.h"
 #include "core/formats/onnx/skeleton.h"
+#include "core/formats/weights/read_weights.h"
 #include "core/model/graph.h"
 
 namespace modelpress {
@@ -53,7 +54,9 @@ absl::StatusOr<InputFiles> OpenModelFiles(const std::string& path) {
   files.main.name = main.filename().string();
   MP_ASSIGN_OR_RETURN(files.main.file, MappedFile::OpenForReading(path));
   const fs::path folder = main.has_parent_path() ? main.parent_path() : fs::path(".");
-  for (const std::string& written : ExternalDataNames(files.main)) {
+  std::vector<std::string> wanted = ExternalDataNames(files.main);
+  for (std::string& shard : ShardNames(files.main.file->bytes())) wanted.push_back(std::move(shard));
+  for (const std::string& written : wanted) {
     const absl::StatusOr<std::string> name = onnx_format::NormaliseName(written);
     if (!name.ok() || !IsPlainFile(folder, *name)) continue;
     MP_ASSIGN_OR_RETURN(auto file, MappedFile::OpenForReading((folder / *name).string()));

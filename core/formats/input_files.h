@@ -9,8 +9,8 @@
 
 namespace modelpress {
 
-// Opens the model at `path` and, if it is ONNX with external data, the plain files in its own folder (or below) that its
-// tensors name. This is for callers who own the disk; a server only ever sees blobs. Symbolic links, absolute names and
+// Opens the model at `path` and, if it is ONNX with external data or an index of safetensors shards, the plain files in its
+// own folder (or below) that it names. This is for callers who own the disk; a server only ever sees blobs. Symbolic links, absolute names and
 // ".." are not followed: such files are left out, and reading the model then says which tensor misses them.
 // FILE_ACCESS if the model itself cannot be opened.
 absl::StatusOr<InputFiles> OpenModelFiles(const std::string& path);

@@ -37,15 +37,10 @@ KnownFormat IdentifyZip(Bytes bytes) {
     return {"Keras (.keras)", "export it: tf2onnx, or model.export(..., format=\"onnx\")"};
   }
   if (has("constants.pkl") || has("/code/")) {
-    return {"TorchScript", "export it with torch.onnx.export and send the ONNX file"};
-  }
-  if (has("archive_format") || has("serialized_exported_program") || has("models/model.json")) {
-    return {"PyTorch exported program (.pt2)",
-            "export it with torch.onnx.export(..., dynamo=True)"};
-  }
-  if (has("data.pkl")) {
-    return {"PyTorch checkpoint (.pt, .pth)",
-            "a checkpoint has no graph: load it into its module and use torch.onnx.export"};
+    return {"TorchScript",
+            "it is a program of its own language: export the module again with "
+            "torch.export.save(torch.export.export(...), "
+            "\"model.pt2\") and send that"};
   }
   if (has("Manifest.json") && has(".mlmodel")) return Named("Core ML package");
   if (has(".npy")) return {"NumPy archive (.npz)", "this is data, not a model: pass it as data"};
@@ -93,15 +88,6 @@ KnownFormat IdentifyProtobuf(Bytes bytes) {
   return {};
 }
 
-// Eight bytes of header length, then a JSON object (https://github.com/huggingface/safetensors).
-bool IsSafetensors(Bytes bytes) {
-  if (bytes.size() < 10) return false;
-  uint64_t length = 0;
-  std::memcpy(&length, bytes.data(), sizeof(length));
-  return length >= 2 && length <= bytes.size() - 8 && std::to_integer<char>(bytes[8]) == '{' &&
-         Text(bytes.subspan(8, std::min<uint64_t>(length, 4096))).contains('"');
-}
-
 }  // namespace
 
 KnownFormat IdentifyKnownFormat(std::span<const std::byte> bytes) {
@@ -114,6 +100,12 @@ KnownFormat IdentifyKnownFormat(std::span<const std::byte> bytes) {
   }
   if (StartsWith(bytes, "7767517\n") || StartsWith(bytes, "7767517\r\n")) {
     return {"ncnn/pnnx parameters", "send the ONNX model that it was converted from"};
+  }
+  // The file identifier of ExecuTorch's program.fbs.
+  if (bytes.size() >= 8 && Text(bytes.subspan(4, 4)).starts_with("ET1")) {
+    return {
+        "ExecuTorch (.pte)",
+        "it is compiled for its runtime: send the exported program (.pt2) that it was made from"};
   }
   if (bytes.size() >= 8 && Text(bytes.subspan(4, 4)) == "ORTM") {
     return {"ONNX Runtime (.ort)", "send the ONNX model that it was made from"};
@@ -131,11 +123,6 @@ KnownFormat IdentifyKnownFormat(std::span<const std::byte> bytes) {
       std::to_integer<int>(bytes[1]) >= 2 && std::to_integer<int>(bytes[1]) <= 5) {
     return {"Python pickle (old .pth, scikit-learn)",
             "pickles are programs and are never read: export the model to ONNX"};
-  }
-  if (IsSafetensors(bytes)) {
-    return {"safetensors",
-            "it has weights but no graph: send the ONNX model that uses it, with "
-            "this file as its external data"};
   }
   return IdentifyProtobuf(bytes);
 }

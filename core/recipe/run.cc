@@ -166,6 +166,48 @@ class Job {
     return absl::OkStatus();
   }
 
+  // What the recipe says; else the input's format if it can be written, and what has a graph becomes ONNX.
+  absl::StatusOr<const Format*> OutputFormat() const {
+    const FormatRegistry& formats = FormatRegistry::Get();
+    const Format* format = formats.Find(recipe_.output().format());
+    if (format == nullptr && format_->can_write()) format = format_;
+    if (format == nullptr) format = formats.Find(format_->has_graph() ? "onnx" : "safetensors");
+    if (format == nullptr) return Error(ERROR_REASON_INTERNAL_BUG, "there is no format to write");
+    const bool wants_graph = format->has_graph() || inputs_.output_name.ends_with(".onnx");
+    if (format_->has_graph() || !wants_graph) return format;
+    return Error(ERROR_REASON_FORMAT_UNSUPPORTED,
+                 FormatString("\"{}\" has weights but no graph", inputs_.model.main.name))
+        .With("format", format_->name())
+        .Remedy(
+            "put them into the model that they belong to (modelpress convert WEIGHTS --onto model.onnx), or write them as "
+            ".safetensors");
+  }
+
+  // Weights that were written without their graph are what they were.
+  absl::Status CompareWeights(const Model& artifact) {
+    std::map<std::string, const onnx::TensorProto*> written;
+    for (const onnx::TensorProto& tensor : artifact.proto().graph().initializer()) {
+      written[tensor.name()] = &tensor;
+    }
+    for (const onnx::TensorProto& tensor : model_.proto().graph().initializer()) {
+      if (Type(tensor) == DataType::kString) continue;
+      MP_RETURN_IF_ERROR(context_.cancellation->Check());
+      const auto found = written.find(ToUtf8(tensor.name()));
+      MP_ASSIGN_OR_RETURN(const auto bytes, model_.Bytes(tensor));
+      if (found != written.end()) {
+        MP_ASSIGN_OR_RETURN(const auto other, artifact.Bytes(*found->second));
+        if (std::ranges::equal(bytes, other)) continue;
+      }
+      return Error(ERROR_REASON_ARTIFACT_REJECTED,
+                   FormatString("tensor '{}' is not in the artifact as it was", tensor.name()))
+          .With("stage", "read back")
+          .Tensor(tensor.name());
+    }
+    report_.add_notes(FormatString(
+        "{} tensors were read back and compared; without a graph there is nothing to run", written.size()));
+    return absl::OkStatus();
+  }
+
   absl::Status Write(InputDigests& digests) {
     double sync_seconds = 0;
     {
@@ -180,10 +222,7 @@ class Job {
         }
       }
       SetProvenance(original, format_->converts(), recipe_, &model_);
-      const Format* format = FormatRegistry::Get().Find(recipe_.output().format());
-      if (format == nullptr)
-        format = format_->can_write() ? format_ : FormatRegistry::Get().Find("onnx");
-      if (format == nullptr) return Error(ERROR_REASON_INTERNAL_BUG, "there is no format to write");
+      MP_ASSIGN_OR_RETURN(const Format* format, OutputFormat());
       artifact_format_ = format;
       MP_ASSIGN_OR_RETURN(const std::vector<ArtifactFile> files,
                           format->Write(model_, recipe_.output(), inputs_.output_folder,
@@ -230,6 +269,7 @@ class Job {
           .With("cause", ReasonName(ReasonOf(artifact.status())));
     }
     report_.mutable_artifact()->set_format(std::string(artifact_format_->name()));
+    if (!artifact_format_->has_graph()) return CompareWeights(*artifact);
     GateInput gate{
         .only_converted = format_->converts() && recipe_.passes_size() == 0 && recipe_.quality_size() == 0,
         .original = &original_,

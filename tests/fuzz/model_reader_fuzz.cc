@@ -25,18 +25,19 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!format.ok()) return 0;
   const auto model = (*format)->Read(files, Import(), environment.context);
   if (!model.ok()) return 0;
-  // What was converted is written as ONNX.
-  const Format& onnx = *FormatRegistry::Get().Find("onnx");
+  // What was converted is written as ONNX, weights without a graph as weights.
+  const std::string name = (*format)->has_graph() ? "onnx" : "safetensors";
+  const Format& output = *FormatRegistry::Get().Find(name);
   const std::string folder = environment.scratch->folder() + "/out";
   std::filesystem::create_directories(folder);
   Output options;
   options.set_layout(Output::LAYOUT_INLINE);
-  const auto written =
-      onnx.Write(*model, options, folder, "model.onnx", environment.context);
+  const auto written = output.Write(*model, options, folder, "model." + name, environment.context);
   Require(written.ok(), "a model that was read can be written");
-  auto again = MappedFile::OpenForReading(folder + "/model.onnx");
+  auto again = MappedFile::OpenForReading(folder + "/model." + name);
   Require(again.ok(), "the written file exists");
-  const auto second = onnx.Read({.main = {"model.onnx", *again}}, Import(), environment.context);
+  const auto second =
+      output.Read({.main = {"model." + name, *again}}, Import(), environment.context);
   Require(second.ok(), "a written model can be read");
   Require(second->proto().graph().node_size() == model->proto().graph().node_size(),
           "no node is lost");

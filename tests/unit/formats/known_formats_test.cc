@@ -31,9 +31,6 @@ TEST(IdentifyKnownFormat, NamesFormatsByTheirBytes) {
                                 "model.weights.h5 config.json",
                                 "Keras (.keras)"},
                                {"PK\x03\x04"
-                                "model/data.pkl",
-                                "PyTorch checkpoint (.pt, .pth)"},
-                               {"PK\x03\x04"
                                 "m/code/__torch__.py m/constants.pkl m/data.pkl",
                                 "TorchScript"},
                                {"PK\x03\x04"
@@ -43,8 +40,7 @@ TEST(IdentifyKnownFormat, NamesFormatsByTheirBytes) {
                                 "readme",
                                 "ZIP archive"},
                                {"GGUF\3\0\0\0"s, "GGUF"},
-                               {"\x02\0\0\0\0\0\0\0{}"s, ""},  // an empty header names no tensor
-                               {"\x07\0\0\0\0\0\0\0{\"a\":1}"s, "safetensors"},
+                               {"\x1c\0\0\0ET12\0\0\0\0"s, "ExecuTorch (.pte)"},
                                {"\x80\x04\x95", "Python pickle (old .pth, scikit-learn)"},
                                {"7767517\n3 2\n", "ncnn/pnnx parameters"},
                                {"\x93NUMPY\x01\0"s, "NumPy array (.npy)"},

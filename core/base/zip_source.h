@@ -4,16 +4,18 @@
 
 #include <zip.h>
 
+#include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <span>
 
-#include "core/data/npy.h"
+#include "absl/status/statusor.h"
 
 namespace modelpress {
 
 class ZipSource {
  public:
-  explicit ZipSource(SharedBytes archive) : archive_(std::move(archive)) {}
+  // `archive` outlives this.
+  explicit ZipSource(std::span<const std::byte> archive) : archive_(archive) {}
   ~ZipSource();
   ZipSource(const ZipSource&) = delete;
   ZipSource& operator=(const ZipSource&) = delete;
@@ -21,8 +23,7 @@ class ZipSource {
   // Opens and checks the archive; DATA_INVALID with libzip's message.
   absl::Status Open();
   zip_t* archive() const { return zip_; }
-  std::span<const std::byte> bytes() const { return archive_.bytes; }
-  const std::shared_ptr<const void>& owner() const { return archive_.owner; }
+  std::span<const std::byte> bytes() const { return archive_; }
   // Where the (possibly compressed) bytes of an entry of at least one byte begin. Not thread-safe.
   absl::StatusOr<uint64_t> DataOffset(uint64_t index);
 
@@ -31,7 +32,7 @@ class ZipSource {
                               zip_source_cmd_t command);
   zip_int64_t Serve(void* data, zip_uint64_t length, zip_source_cmd_t command);
 
-  SharedBytes archive_;
+  std::span<const std::byte> archive_;
   zip_t* zip_ = nullptr;
   zip_error_t error_ = {};
   uint64_t position_ = 0;

@@ -1,5 +1,5 @@
 // libzip over bytes in memory: see zip_source.h.
-#include "core/data/zip_source.h"
+#include "core/base/zip_source.h"
 
 #include <algorithm>
 #include <cstring>
@@ -21,7 +21,7 @@ zip_int64_t ZipSource::Callback(void* self, void* data, zip_uint64_t length,
 
 // The commands of zip_source_function(3) for a seekable, read-only source.
 zip_int64_t ZipSource::Serve(void* data, zip_uint64_t length, zip_source_cmd_t command) {
-  const std::span<const std::byte> bytes = archive_.bytes;
+  const std::span<const std::byte> bytes = archive_;
   switch (command) {
     case ZIP_SOURCE_SUPPORTS:
       return zip_source_make_command_bitmap(

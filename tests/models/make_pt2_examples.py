@@ -1,0 +1,412 @@
+#!/usr/bin/env python3
+"""Makes pt2/examples.json: for each operator of PyTorch's exported programs a small program, its inputs and its outputs.
+
+    make_pt2_examples.py FOLDER    # needs numpy, not torch
+
+FOLDER holds programs of torch.export.save (torch 2.6, NAME.pt2), the inputs that they were run with and what PyTorch's
+eager mode gave (NAME.npz with in0.., out0..), and manifest.json with their names. Of each program the part behind one
+output is cut out, and for each operator the smallest part that has it is kept. What made_here() adds has outputs of numpy.
+"""
+import io
+import json
+import pathlib
+import pickle
+import sys
+import zipfile
+
+import numpy as np
+
+DTYPES = {1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32", 8: "float64",
+          10: "complex64", 11: "complex128", 12: "bool", 13: "bfloat16"}
+NUMBERS = {name: number for number, name in DTYPES.items()}
+
+
+class Storage:
+    def __init__(self, kind, key): self.kind, self.key = kind, key
+
+
+class Unpickler(pickle.Unpickler):
+    """Tensors of torch.save as (dtype, shape, raw little-endian bytes)."""
+
+    KINDS = {"FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16", "LongStorage": "int64",
+             "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8",
+             "BoolStorage": "bool", "BFloat16Storage": "bfloat16"}
+
+    def __init__(self, file, archive, root):
+        super().__init__(file)
+        self.archive, self.root = archive, root
+
+    def find_class(self, module, name):
+        if name in self.KINDS: return self.KINDS[name]
+        if name == "_rebuild_tensor_v2": return self.tensor
+        if name == "_rebuild_parameter": return lambda data, *rest: data
+        if name == "OrderedDict": return dict
+        raise ValueError(f"{module}.{name}")
+
+    def persistent_load(self, pid): return Storage(pid[1], pid[2])
+
+    def tensor(self, storage, offset, shape, strides, *rest):
+        raw = self.archive.read(f"{self.root}data/{storage.key}")
+        kind = np.dtype("uint16" if storage.kind == "bfloat16" else storage.kind)
+        flat = np.frombuffer(raw, kind)[offset:]
+        view = np.lib.stride_tricks.as_strided(flat, shape, [s * kind.itemsize for s in strides])
+        return storage.kind, list(shape), np.ascontiguousarray(view)
+
+
+def weights(program, name):
+    archive = zipfile.ZipFile(io.BytesIO(program.read(name)))
+    pkl = next(n for n in archive.namelist() if n.endswith("data.pkl"))
+    return Unpickler(io.BytesIO(archive.read(pkl)), archive, pkl[:-len("data.pkl")]).load()
+
+
+def numbers(array):
+    array = np.asarray(array)
+    flat = array.reshape(-1)
+    if array.dtype.kind in "f":
+        # The shortest text that gives the number back, in its own precision.
+        return [v if np.isfinite(v) else str(v) for v in (float(str(x)) for x in flat)]
+    return [int(x) for x in flat]
+
+
+def tensor(kind, shape, array): return {"dtype": kind, "shape": list(shape), "data": numbers(array)}
+
+
+def names_in(value):
+    """Names of values that an argument reads or makes."""
+    if isinstance(value, list): return [n for item in value for n in names_in(item)]
+    if not isinstance(value, dict): return []
+    (kind, content), = value.items() if len(value) == 1 else [("", None)]
+    if kind in ("as_tensor",): return [content["name"]]
+    if kind == "as_tensors": return [t["name"] for t in content]
+    if kind == "as_optional_tensors": return [n for item in content for n in names_in(item)]
+    if kind in ("as_sym_int", "as_sym_bool", "as_sym_float"): return [content["as_name"]] if "as_name" in content else []
+    if kind == "as_sym_ints": return [i["as_name"] for i in content if "as_name" in i]
+    return []
+
+
+KEPT = ("dtype", "sizes", "strides", "storage_offset")
+
+
+def slim_graph(graph):
+    """Without what says where things came from."""
+    result = {"inputs": graph["inputs"], "outputs": graph["outputs"], "nodes": []}
+    for node in graph["nodes"]:
+        inputs = [{"name": i["name"], "arg": slim_argument(i["arg"])} for i in node["inputs"]]
+        result["nodes"].append({"target": node["target"], "inputs": inputs, "outputs": node["outputs"]})
+    given = {n for i in graph["inputs"] for n in names_in(i)}
+    # Strides only where a write may go through them or a weight is laid out by them.
+    result["tensor_values"] = {n: {k: m[k] for k in KEPT if k in m and (k in KEPT[:2] or n in given)}
+                               for n, m in graph["tensor_values"].items()}
+    result["sym_int_values"] = graph.get("sym_int_values", {})
+    return result
+
+
+def slim_argument(argument):
+    if "as_graph" not in argument: return argument
+    return {"as_graph": {"name": argument["as_graph"]["name"], "graph": slim_graph(argument["as_graph"]["graph"])}}
+
+
+def cut(program, output):
+    """The part of the program behind one of its outputs; all of it where tensors are written into."""
+    graph, signature = program["graph_module"]["graph"], program["graph_module"]["signature"]
+    name = names_in(graph["outputs"][output])[0]
+    writes = any(n["target"].split(".")[3].endswith("_") and not n["target"].split(".")[3].startswith("__")
+                 for n in graph["nodes"] if n["target"].startswith("torch.ops.aten."))
+    wanted, nodes = {name}, []
+    for node in reversed(graph["nodes"]):
+        made = names_in(node["outputs"])
+        if not writes and made and not wanted & set(made): continue
+        if not writes and not made: continue
+        nodes.insert(0, node)
+        for argument in node["inputs"]: wanted |= set(names_in(argument["arg"]))
+    used = set(wanted) | {n for node in nodes for n in names_in(node["outputs"])}
+    part = {"inputs": [], "outputs": [graph["outputs"][output]], "nodes": nodes,
+            "tensor_values": {n: m for n, m in graph["tensor_values"].items() if n in used},
+            "sym_int_values": {n: m for n, m in graph.get("sym_int_values", {}).items() if n in used}}
+    specs, users, user = [], [], 0
+    for given, spec in zip(graph["inputs"], signature["input_specs"]):
+        is_user = "user_input" in spec
+        if set(names_in(given)) & wanted:
+            part["inputs"].append(given)
+            specs.append(spec)
+            if is_user: users.append(user)
+        user += is_user
+    out_spec = signature["output_specs"][output]
+    return {"graph_module": {"graph": slim_graph(part), "signature": {"input_specs": specs, "output_specs": [out_spec]}},
+            "schema_version": program["schema_version"], "torch_version": program["torch_version"]}, users
+
+
+def spec_names(program):
+    for spec in program["graph_module"]["signature"]["input_specs"]:
+        for kind, content in spec.items():
+            for key in ("parameter_name", "buffer_name", "tensor_constant_name"):
+                if key in content: yield content[key]
+
+
+def targets(graph):
+    for node in graph["nodes"]:
+        yield node["target"].removeprefix("torch.ops.")
+        for argument in node["inputs"]:
+            if "as_graph" in argument["arg"]: yield from targets(argument["arg"]["as_graph"]["graph"])
+
+
+def from_corpus(folder):
+    best = {}
+    for case in json.loads((folder / "manifest.json").read_text())["cases"]:
+        if case["name"].startswith("net_"): continue
+        archive = zipfile.ZipFile(folder / case["file"])
+        program = json.loads(archive.read("serialized_exported_program.json"))
+        stored = {**weights(archive, "serialized_state_dict.pt"), **weights(archive, "serialized_constants.pt")}
+        data = np.load(folder / (case["data"] if isinstance(case["data"], str) else case["data"][0]))
+        for output in range(len(case["outputs"])):
+            part, users = cut(program, output)
+            used = sorted(set(targets(part["graph_module"]["graph"])))
+            needed = {n: tensor(*stored[n]) for n in spec_names(part)}
+            example = {
+                "name": f"{case['name']}.{output}", "program": part, "weights": needed,
+                "inputs": [tensor(str(data[f"in{i}"].dtype), data[f"in{i}"].shape, data[f"in{i}"]) for i in users],
+                "outputs": [tensor(str(data[f"out{output}"].dtype), data[f"out{output}"].shape, data[f"out{output}"])]}
+            # What computes in half precision has a tolerance of its own.
+            if "tol" in case: example["tolerance"] = case["tol"]
+            size = len(part["graph_module"]["graph"]["nodes"]) * 2000 + len(json.dumps(example))
+            for target in used:
+                if target not in best or size < best[target][0]: best[target] = (size, example)
+    return {example["name"]: example for size, example in best.values()}
+
+
+class Made:
+    """A program of one operator, built here."""
+
+    def __init__(self, target, arguments, *outputs, name=None):
+        graph = {"inputs": [], "outputs": [], "nodes": [], "tensor_values": {}, "sym_int_values": {}}
+        specs, inputs = [], []
+
+        def declare(array):
+            array = np.asarray(array)
+            tensor_name = f"x{len(inputs)}"
+            graph["inputs"].append({"as_tensor": {"name": tensor_name}})
+            graph["tensor_values"][tensor_name] = self.meta(array)
+            specs.append({"user_input": {"arg": {"as_tensor": {"name": tensor_name}}}})
+            inputs.append(tensor(str(array.dtype), array.shape, array))
+            return tensor_name
+
+        node = {"target": "torch.ops." + target, "inputs": [], "outputs": []}
+        for key, value in arguments.items():
+            node["inputs"].append({"name": key, "arg": self.argument(value, declare)})
+        out_specs = []
+        for i, array in enumerate(outputs):
+            array = np.asarray(array)
+            node["outputs"].append({"as_tensor": {"name": f"y{i}"}})
+            graph["tensor_values"][f"y{i}"] = self.meta(array)
+            graph["outputs"].append({"as_tensor": {"name": f"y{i}"}})
+            out_specs.append({"user_output": {"arg": {"as_tensor": {"name": f"y{i}"}}}})
+        graph["nodes"].append(node)
+        self.example = {
+            "name": name or target, "weights": {}, "inputs": inputs,
+            "program": {"graph_module": {"graph": graph, "signature": {"input_specs": specs, "output_specs": out_specs}},
+                        "schema_version": {"major": 8, "minor": 2}, "torch_version": ""},
+            "outputs": [tensor(str(np.asarray(o).dtype), np.asarray(o).shape, o) for o in outputs]}
+
+    @staticmethod
+    def meta(array):
+        return {"dtype": NUMBERS[str(array.dtype)], "sizes": [{"as_int": n} for n in array.shape],
+                "strides": [{"as_int": s // array.itemsize} for s in array.strides], "storage_offset": {"as_int": 0}}
+
+    def argument(self, value, declare):
+        if isinstance(value, np.ndarray): return {"as_tensor": {"name": declare(value)}}
+        if isinstance(value, np.generic): return {"as_tensor": {"name": declare(np.asarray(value))}}
+        if isinstance(value, bool): return {"as_bool": value}
+        if isinstance(value, int): return {"as_int": value}
+        if isinstance(value, float): return {"as_float": value}
+        if isinstance(value, str): return {"as_string": value}
+        if value is None: return {"as_none": True}
+        if all(isinstance(item, np.ndarray) for item in value): return {"as_tensors": [{"name": declare(a)} for a in value]}
+        if all(isinstance(item, int) for item in value): return {"as_ints": list(value)}
+        return {"as_floats": list(value)}
+
+
+def made_here():
+    rng = np.random.default_rng(7)
+    f = lambda *shape: (rng.random(shape, np.float32) * 2 - 1).astype(np.float32)
+    x, y = f(2, 3), f(2, 3)
+    i64 = lambda *v: np.array(v, np.int64)
+    one = lambda target, argument, fn, **more: Made(target, {"self": argument, **more}, fn(argument))
+    yield from [
+        one("aten.acos.default", x, np.arccos), one("aten.acosh.default", x + 3, np.arccosh),
+        one("aten.asinh.default", x, np.arcsinh), one("aten.atanh.default", x * np.float32(.9), np.arctanh),
+        one("aten.cosh.default", x, np.cosh), one("aten.exp2.default", x, np.exp2),
+        one("aten.log10.default", x + 2, np.log10),
+        one("aten.deg2rad.default", x, np.deg2rad), one("aten.rad2deg.default", x, np.rad2deg),
+        Made("aten.logit.default", {"self": np.float32([.2, .5, .9])}, np.log(np.float32([.25, 1, 9]))),
+        Made("aten.expm1.default", {"self": np.float32([1e-6, -2e-4, .3, 2])}, np.expm1(np.float32([1e-6, -2e-4, .3, 2])),
+             name="expm1 near zero"),
+        Made("aten.log1p.default", {"self": np.float32([1e-6, -2e-4, .3, 1e8])}, np.log1p(np.float32([1e-6, -2e-4, .3, 1e8])),
+             name="log1p near zero"),
+        Made("aten.erfc.default", {"self": np.float32([0, .5])}, np.float32([1, .47950012])),
+        Made("aten.round.decimals", {"self": np.float32([1.234, -5.678]), "decimals": 1}, np.float32([1.2, -5.7])),
+        Made("aten.isposinf.default", {"self": np.float32([np.inf, -np.inf, 1])}, np.array([True, False, False])),
+        Made("aten.isneginf.default", {"self": np.float32([np.inf, -np.inf, 1])}, np.array([False, True, False])),
+        Made("aten.isfinite.default", {"self": np.float32([np.inf, np.nan, 1])}, np.array([False, False, True])),
+        Made("aten.nan_to_num.default", {"self": np.float32([np.nan, np.inf, 2]), "nan": 1., "posinf": 5.}, np.float32([1, 5, 2])),
+        Made("aten.logical_not.default", {"self": i64(0, 3)}, np.array([True, False])),
+        Made("aten.softsign.default", {"self": x}, x / (1 + np.abs(x))),
+        Made("aten.rrelu.default", {"self": np.float32([-1, 2]), "lower": .1, "upper": .3}, np.float32([-.2, 2])),
+        # Floor and remainder where quotients are near integers, negative, or divided by zero.
+        Made("aten.div.Tensor_mode", {"self": np.float32([1, -7, 7, -1]), "other": np.float32([.1, 2, -2, .1]), "rounding_mode": "floor"},
+             np.float32([9, -4, -4, -10]), name="floor of inexact quotients"),
+        Made("aten.floor_divide.default", {"self": np.float32([1, -1, 0]), "other": np.float32([0, 0, 2])},
+             np.float32([np.inf, -np.inf, 0]), name="floor of infinite quotients"),
+        Made("aten.remainder.Tensor", {"self": i64(7, -7, 7, -7), "other": i64(3, 3, -3, -3)}, i64(1, 2, -2, -1), name="remainder of integers"),
+        Made("aten.fmod.Tensor", {"self": i64(7, -7, 7, -7), "other": i64(3, 3, -3, -3)}, i64(1, -1, 1, -1), name="fmod of integers"),
+        Made("aten.div.Tensor_mode", {"self": i64(7, -7, 7, -7), "other": i64(2, 2, -2, -2), "rounding_mode": "trunc"},
+             i64(3, -3, -3, 3), name="trunc of integers"),
+        Made("aten.fmax.default", {"self": np.float32([np.nan, 1, 3]), "other": np.float32([2, np.nan, 1])}, np.float32([2, 1, 3])),
+        Made("aten.fmin.default", {"self": np.float32([np.nan, 1, 3]), "other": np.float32([2, np.nan, 1])}, np.float32([2, 1, 1])),
+        Made("aten.max.other", {"self": x, "other": y}, np.maximum(x, y)), Made("aten.min.other", {"self": x, "other": y}, np.minimum(x, y)),
+        Made("aten.clamp_max.default", {"self": x, "max": .25}, np.minimum(x, np.float32(.25))),
+        Made("aten.addcdiv.default", {"self": x, "tensor1": y, "tensor2": x + 3, "value": 2}, x + 2 * y / (x + 3)),
+        Made("aten.hypot.default", {"self": x, "other": y}, np.hypot(x, y)),
+        Made("aten.xlogy.Tensor", {"self": np.float32([0, 2]), "other": np.float32([0, 3])}, np.float32([0, 2 * np.log(3)])),
+        Made("aten.logaddexp.default", {"self": x, "other": y}, np.logaddexp(x, y)),
+        Made("aten.atan2.default", {"self": np.float32([1, 1, -1, -1, 1, 0]), "other": np.float32([1, -1, -1, 1, 0, 0])},
+             np.arctan2(np.float32([1, 1, -1, -1, 1, 0]), np.float32([1, -1, -1, 1, 0, 0])), name="atan2 in every quadrant"),
+        Made("aten.logical_and.default", {"self": i64(0, 2, 3), "other": i64(1, 0, 5)}, np.array([False, False, True])),
+        Made("aten.logical_or.default", {"self": i64(0, 2, 0), "other": i64(0, 0, 5)}, np.array([False, True, True])),
+        Made("aten.bitwise_and.Tensor", {"self": i64(6, 5), "other": i64(3, 4)}, i64(2, 4)),
+        Made("aten.bitwise_or.Tensor", {"self": i64(6, 5), "other": i64(3, 4)}, i64(7, 5)),
+        Made("aten.bitwise_xor.Tensor", {"self": i64(6, 5), "other": i64(3, 4)}, i64(5, 1)),
+        Made("aten.bitwise_right_shift.Tensor", {"self": i64(-7, 9), "other": i64(1, 2)}, i64(-4, 2)),
+        Made("aten.lt.Tensor", {"self": np.array([1, 200], np.uint8), "other": np.array([2, 100], np.uint8)}, np.array([True, False])),
+        Made("aten.le.Scalar", {"self": x, "other": 0}, x <= 0),
+        Made("aten.isclose.default", {"self": np.float32([1, 2, np.inf]), "other": np.float32([1 + 1e-6, 2.1, np.inf])}, np.array([True, False, True])),
+        Made("aten.add.Tensor", {"self": np.array([200, 100], np.uint8), "other": np.array([100, 1], np.uint8)}, np.array([44, 101], np.uint8), name="add wraps around"),
+        Made("aten.add.Tensor", {"self": i64(1, 2), "other": 1.5}, np.float32([2.5, 3.5]), name="add promotes by category"),
+        Made("aten.std.correction", {"self": x, "dim": [1], "correction": 0}, x.std(1)),
+        Made("aten.std_mean.correction", {"self": x, "dim": [0], "correction": 1, "keepdim": True}, x.std(0, ddof=1, keepdims=True), x.mean(0, keepdims=True)),
+        Made("aten.linalg_vector_norm.default", {"self": x, "ord": 3.0, "dim": [1]}, (np.abs(x) ** 3).sum(1) ** np.float32(1 / 3), name="norm of order 3"),
+        Made("aten.linalg_vector_norm.default", {"self": x, "ord": float("inf"), "dim": [1]}, np.abs(x).max(1), name="norm of order infinity"),
+        Made("aten.norm.ScalarOpt_dim", {"self": x, "p": 2, "dim": [1]}, np.sqrt((x * x).sum(1))),
+        Made("aten.count_nonzero.dim_IntList", {"self": i64(0, 2, 0, 1).reshape(2, 2), "dim": [1]}, i64(1, 1)),
+        Made("aten.all.default", {"self": np.array([True, False])}, np.array(False)),
+        Made("aten.aminmax.default", {"self": x, "dim": 1}, x.min(1), x.max(1)), Made("aten.min.default", {"self": x}, x.min()),
+        Made("aten.sum.default", {"self": np.array([True, True, False])}, np.int64(2), name="sum of truth values"),
+        Made("aten.cummin.default", {"self": np.float32([3, 1, 2, 1, 0]), "dim": 0}, np.float32([3, 1, 1, 1, 0]), i64(0, 1, 1, 3, 4)),
+        Made("aten.msort.default", {"self": x}, np.sort(x, 0)),
+        Made("aten.swapdims.default", {"self": x, "dim0": 0, "dim1": 1}, x.T.copy()),
+        Made("aten.moveaxis.intlist", {"self": f(2, 3, 4), "source": [0], "destination": [2]}, np.zeros((3, 4, 2), np.float32)),
+        Made("aten.broadcast_to.default", {"self": np.float32([1, 2]), "size": [2, 2]}, np.float32([[1, 2], [1, 2]])),
+        Made("aten.squeeze.dims", {"self": x.reshape(1, 2, 3, 1), "dim": [0, 1]}, x.reshape(2, 3, 1)),
+        Made("aten.vstack.default", {"tensors": [np.float32([1, 2]), np.float32([3, 4])]}, np.float32([[1, 2], [3, 4]])),
+        Made("aten.dstack.default", {"tensors": [np.float32([1, 2]), np.float32([3, 4])]}, np.float32([[[1, 3], [2, 4]]])),
+        Made("aten.column_stack.default", {"tensors": [np.float32([1, 2]), np.float32([3, 4])]}, np.float32([[1, 3], [2, 4]])),
+        Made("aten.fliplr.default", {"self": x}, x[:, ::-1].copy()), Made("aten.flipud.default", {"self": x}, x[::-1].copy()),
+        Made("aten.slice.Tensor", {"self": x, "dim": 1, "start": -2, "end": 100, "step": 2}, x[:, -2::2].copy(), name="slice past the end"),
+        Made("aten.slice_scatter.default", {"self": f(4) * 0, "src": np.float32([1, 2]), "start": 0, "end": 4, "step": 2}, np.float32([1, 0, 2, 0])),
+        Made("aten.select_scatter.default", {"self": x * 0, "src": np.float32([1, 2]), "dim": 1, "index": -1}, np.float32([[0, 0, 1], [0, 0, 2]])),
+        Made("aten.masked_select.default", {"self": np.float32([1, 2, 3]), "mask": np.array([True, False, True])}, np.float32([1, 3])),
+        Made("aten.searchsorted.Tensor", {"sorted_sequence": np.float32([1, 3, 5]), "self": np.float32([3, 6]), "right": True}, i64(2, 3)),
+        Made("aten.fill.Scalar", {"self": x, "value": 2.5}, np.full_like(x, 2.5)), Made("aten.zero.default", {"self": x}, x * 0),
+        Made("aten.copy.default", {"self": x, "src": np.float32([1, 2, 3])}, np.float32([[1, 2, 3], [1, 2, 3]])),
+        Made("aten.eye.m", {"n": 2, "m": 3}, np.eye(2, 3, dtype=np.float32)),
+        Made("aten.triu_indices.default", {"row": 2, "col": 2}, i64(0, 0, 1, 0, 1, 1).reshape(2, 3)),
+        Made("aten.scalar_tensor.default", {"s": 2.5}, np.float32(2.5)), Made("aten.new_ones.default", {"self": x, "size": [2]}, np.float32([1, 1])),
+        Made("aten.hamming_window.default", {"window_length": 4}, np.float32([.08, .54, 1, .54])),
+        Made("aten.blackman_window.default", {"window_length": 4}, np.float32([0, .34, 1, .34])),
+        Made("aten.channel_shuffle.default", {"self": np.arange(4, dtype=np.float32).reshape(1, 4, 1, 1), "groups": 2}, np.float32([0, 2, 1, 3]).reshape(1, 4, 1, 1)),
+        Made("aten.addmv.default", {"self": np.float32([1, 1]), "mat": x, "vec": np.float32([1, 0, 0])}, 1 + x[:, 0]),
+        Made("aten.addbmm.default", {"self": np.zeros((2, 2), np.float32), "batch1": x[None], "batch2": y.T[None].copy()}, x @ y.T),
+        Made("aten.addr.default", {"self": np.zeros((2, 2), np.float32), "vec1": np.float32([1, 2]), "vec2": np.float32([3, 4])}, np.float32([[3, 4], [6, 8]])),
+        Made("aten.mv.default", {"self": x, "vec": np.float32([1, 2, 3])}, x @ np.float32([1, 2, 3])), Made("aten.mm.default", {"self": x, "mat2": y.T.copy()}, x @ y.T),
+        Made("aten.kron.default", {"self": np.float32([[1, 2]]), "other": np.float32([[3], [4]])}, np.kron(np.float32([[1, 2]]), np.float32([[3], [4]]))),
+        Made("aten.avg_pool1d.default", {"self": np.float32([[[1, 2, 3, 4, 5]]]), "kernel_size": [2], "ceil_mode": True}, np.float32([[[1.5, 3.5, 5]]])),
+        Made("aten.avg_pool2d.default", {"self": np.float32([[[[1, 2], [3, 4]]]]), "kernel_size": [2, 2], "divisor_override": 2}, np.float32([[[[5]]]]), name="average with its own divisor"),
+        Made("aten.adaptive_avg_pool1d.default", {"self": np.float32([[[1, 2, 3]]]), "output_size": [2]}, np.float32([[[1.5, 2.5]]])),
+        Made("aten.adaptive_max_pool1d.default", {"self": np.float32([[[1, 4, 3]]]), "output_size": [2]}, np.float32([[[4, 4]]]), i64(1, 1).reshape(1, 1, 2)),
+        Made("aten.upsample_nearest1d.default", {"self": np.float32([[[1, 2]]]), "output_size": [4]}, np.float32([[[1, 1, 2, 2]]])),
+        Made("aten.upsample_linear1d.default", {"self": np.float32([[[0, 4]]]), "output_size": [4], "align_corners": False}, np.float32([[[0, 1, 3, 4]]])),
+        Made("aten.fft_fft.default", {"self": np.complex64([[1, 0], [0, 1]])}, np.complex64([1]), name="skipped") if False else None,
+        Made("aten.rnn_tanh_cell.default", {"input": x, "hx": f(2, 2) * 0, "w_ih": np.eye(2, 3, dtype=np.float32), "w_hh": np.eye(2, dtype=np.float32)}, np.tanh(x[:, :2])),
+        Made("aten.rnn_relu_cell.default", {"input": x, "hx": f(2, 2) * 0, "w_ih": np.eye(2, 3, dtype=np.float32), "w_hh": np.eye(2, dtype=np.float32)}, np.maximum(x[:, :2], 0)),
+        Made("quantized_decomposed.quantize_per_tensor.default", {"input": np.float32([-1, .26, 9]), "scale": .1, "zero_point": 3, "quant_min": -127, "quant_max": 50, "dtype": 2}, np.array([-7, 6, 50], np.int8)),
+        Made("quantized_decomposed.dequantize_per_tensor.default", {"input": np.array([-7, 6], np.int8), "scale": .1, "zero_point": 3, "quant_min": -128, "quant_max": 127, "dtype": 2}, np.float32([-1, .3])),
+        Made("quantized_decomposed.quantize_per_channel.default", {"input": np.float32([[1], [1]]), "scales": np.float32([.1, .5]), "zero_points": i64(0, 1), "axis": 0, "quant_min": -128, "quant_max": 127, "dtype": 2}, np.array([[10], [3]], np.int8)),
+        Made("quantized_decomposed.dequantize_per_channel.default", {"input": np.array([[10], [3]], np.int8), "scales": np.float32([.1, .5]), "zero_points": i64(0, 1), "axis": 0, "quant_min": -128, "quant_max": 127, "dtype": 2}, np.float32([[1], [1]])),
+    ]
+
+
+def several(name, inputs, nodes, between, outputs, integers=()):
+    """A program of several operators: nodes are (target, {argument: union}, [output unions])."""
+    tensor_arg = lambda n: {"as_tensor": {"name": n}}
+    arrays = {**inputs, **between, **outputs}
+    graph = {"inputs": [tensor_arg(n) for n in inputs], "outputs": [tensor_arg(n) for n in outputs],
+             "nodes": [{"target": "torch.ops." + target if not target.startswith("_operator") else target,
+                        "inputs": [{"name": key, "arg": value} for key, value in arguments], "outputs": made}
+                       for target, arguments, made in nodes],
+             "tensor_values": {n: Made.meta(np.asarray(a)) for n, a in arrays.items()}, "sym_int_values": dict(integers)}
+    signature = {"input_specs": [{"user_input": {"arg": tensor_arg(n)}} for n in inputs],
+                 "output_specs": [{"user_output": {"arg": tensor_arg(n)}} for n in outputs]}
+    return {"name": name, "weights": {}, "inputs": [tensor(str(a.dtype), a.shape, a) for a in inputs.values()],
+            "program": {"graph_module": {"graph": graph, "signature": signature},
+                        "schema_version": {"major": 8, "minor": 2}, "torch_version": ""},
+            "outputs": [tensor(str(np.asarray(a).dtype), np.asarray(a).shape, a) for a in outputs.values()]}
+
+
+def programs_here():
+    t = lambda n: {"as_tensor": {"name": n}}
+    sym = lambda n: {"as_sym_int": {"as_name": n}}
+    x, y = np.float32([1, 2]), np.float32([3, -4])
+    c = (x + 1j * y).astype(np.complex64)
+    yield several("complex numbers taken apart", {"x": x, "y": y},
+                  [("aten.complex.default", [("real", t("x")), ("imag", t("y"))], [t("c")]),
+                   ("aten._conj.default", [("self", t("c"))], [t("d")]),
+                   ("aten.real.default", [("self", t("d"))], [t("r")]),
+                   ("aten.imag.default", [("self", t("d"))], [t("i")])],
+                  {"c": c, "d": c}, {"r": x, "i": -y})
+    inner = {"inputs": [t("x")], "outputs": [t("m")], "sym_int_values": {},
+             "nodes": [{"target": "torch.ops.aten.mul.Tensor", "outputs": [t("m")],
+                        "inputs": [{"name": "self", "arg": t("x")}, {"name": "other", "arg": {"as_int": 2}}]}],
+             "tensor_values": {"x": Made.meta(x), "m": Made.meta(x)}}
+    yield several("a graph inside", {"x": x},
+                  [("higher_order.wrap_with_set_grad_enabled",
+                    [("", {"as_bool": False}), ("", {"as_graph": {"name": "g", "graph": inner}}), ("", t("x"))],
+                    [{"as_tensors": [{"name": "z"}]}])],
+                  {}, {"z": x * 2})
+    free = {"as_expr": {"expr_str": "Symbol('u0', integer=True)"}}
+    yield several("numbers of the graph", {"x": x, "k": np.int64(5)},
+                  [("aten.sym_numel.default", [("self", t("x"))], [sym("n")]),
+                   ("aten.item.default", [("self", t("k"))], [sym("u0")]),
+                   ("_operator.ge", [("a", sym("u0")), ("b", {"as_int": 0})], [{"as_sym_bool": {"as_name": "ok"}}]),
+                   ("aten._assert_scalar.default", [("self", {"as_sym_bool": {"as_name": "ok"}}), ("assert_msg", {"as_string": "no"})], []),
+                   ("aten.mul.Tensor", [("self", t("x")), ("other", sym("n"))], [t("a")]),
+                   ("aten.add.Tensor", [("self", t("a")), ("other", sym("u0"))], [t("z")])],
+                  {"a": x}, {"z": x * 2 + 5}, {"n": {"as_int": 2}, "u0": free}.items())
+
+
+def standard(value):
+    """Without the bare Infinity and NaN of Python's json; readers take them as texts too."""
+    if isinstance(value, dict): return {key: standard(item) for key, item in value.items()}
+    if isinstance(value, list): return [standard(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return "NaN" if np.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def main():
+    examples = from_corpus(pathlib.Path(sys.argv[1]))
+    for made in made_here():
+        if made is None: continue
+        example = made.example
+        if example["name"] == "aten.moveaxis.intlist":
+            moved = np.moveaxis(np.float32(example["inputs"][0]["data"]).reshape(2, 3, 4), 0, 2)
+            example["outputs"][0]["data"] = numbers(moved)
+        examples[example["name"]] = example
+    for example in programs_here(): examples[example["name"]] = example
+    lines = [json.dumps(standard(examples[name]), separators=(",", ":")) for name in sorted(examples)]
+    out = pathlib.Path(__file__).parent / "pt2" / "examples.json"
+    out.parent.mkdir(exist_ok=True)
+    out.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+    print(len(examples), "examples,", out.stat().st_size, "bytes")
+
+
+if __name__ == "__main__":
+    main()
