@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/format_string.h"
+#include "core/model/integers.h"
 #include "onnx/defs/schema.h"
 #include "onnx/shape_inference/implementation.h"
 
@@ -106,21 +107,7 @@ const onnx::TensorProto* ChannelAxes::Constant(const std::string& value) const {
 
 std::optional<std::vector<int64_t>> ChannelAxes::Integers(const std::string& value) const {
   const onnx::TensorProto* tensor = Constant(value);
-  if (tensor == nullptr) return std::nullopt;
-  const auto bytes = model_.Bytes(*tensor);
-  if (!bytes.ok()) return std::nullopt;
-  std::vector<int64_t> integers;
-  if (Type(*tensor) == DataType::kInt64) {
-    integers.resize(bytes->size() / sizeof(int64_t));
-    std::memcpy(integers.data(), bytes->data(), integers.size() * sizeof(int64_t));
-  } else if (Type(*tensor) == DataType::kInt32) {
-    std::vector<int32_t> narrow(bytes->size() / sizeof(int32_t));
-    std::memcpy(narrow.data(), bytes->data(), narrow.size() * sizeof(int32_t));
-    integers.assign(narrow.begin(), narrow.end());
-  } else {
-    return std::nullopt;
-  }
-  return integers;
+  return tensor == nullptr ? std::nullopt : ReadIntegers(model_, *tensor);
 }
 
 std::optional<std::vector<float>> ChannelAxes::Floats(const std::string& value) const {

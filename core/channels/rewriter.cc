@@ -1,10 +1,10 @@
 // Extents and constants after a removal; see rewriter.h.
 #include "core/channels/rewriter.h"
 
-#include <cstring>
 #include <span>
 
 #include "core/base/status.h"
+#include "core/model/integers.h"
 
 namespace modelpress {
 
@@ -27,20 +27,7 @@ int64_t ChannelRewriter::Extent(const std::string& value, int axis) const {
 
 std::optional<std::vector<int64_t>> ChannelRewriter::Integers(const std::string& value) const {
   const onnx::TensorProto* tensor = index_.Constant(model_.proto().graph(), value);
-  if (tensor == nullptr) return std::nullopt;
-  const auto bytes = model_.Bytes(*tensor);
-  if (!bytes.ok()) return std::nullopt;
-  std::vector<int64_t> integers;
-  const bool narrow = Type(*tensor) == DataType::kInt32;
-  if (!narrow && Type(*tensor) != DataType::kInt64) return std::nullopt;
-  const size_t size = narrow ? sizeof(int32_t) : sizeof(int64_t);
-  for (size_t at = 0; at + size <= bytes->size(); at += size) {
-    int64_t wide = 0;
-    int32_t small = 0;
-    std::memcpy(narrow ? static_cast<void*>(&small) : &wide, bytes->data() + at, size);
-    integers.push_back(narrow ? small : wide);
-  }
-  return integers;
+  return tensor == nullptr ? std::nullopt : ReadIntegers(model_, *tensor);
 }
 
 absl::Status ChannelRewriter::SetIntegers(onnx::NodeProto& node, int input,

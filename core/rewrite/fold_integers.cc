@@ -2,7 +2,6 @@
 #include "core/rewrite/fold_integers.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <optional>
 #include <string>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "core/model/graph.h"
+#include "core/model/integers.h"
 
 namespace modelpress {
 namespace {
@@ -25,29 +25,9 @@ struct Integers {
 };
 
 std::optional<Integers> Read(const Model& model, const onnx::TensorProto& tensor) {
-  const auto bytes = model.Bytes(tensor);
-  if (!bytes.ok() || bytes->size() > kMostElements * sizeof(int64_t)) return std::nullopt;
-  Integers found{Type(tensor), {tensor.dims().begin(), tensor.dims().end()}, {}};
-  const auto read = [&](auto value) {
-    for (size_t at = 0; at + sizeof(value) <= bytes->size(); at += sizeof(value)) {
-      std::memcpy(&value, bytes->data() + at, sizeof(value));
-      found.values.push_back(static_cast<int64_t>(value));
-    }
-  };
-  switch (found.type) {
-    case DataType::kInt64:
-      read(int64_t{});
-      break;
-    case DataType::kInt32:
-      read(int32_t{});
-      break;
-    case DataType::kBool:
-      read(uint8_t{});
-      break;
-    default:
-      return std::nullopt;
-  }
-  return found.values.size() <= kMostElements ? std::optional(std::move(found)) : std::nullopt;
+  auto values = ReadIntegers(model, tensor, kMostElements);
+  if (!values.has_value()) return std::nullopt;
+  return Integers{Type(tensor), {tensor.dims().begin(), tensor.dims().end()}, *std::move(values)};
 }
 
 bool InRange(DataType type, int64_t value) {

@@ -5,8 +5,15 @@
 #include <cstring>
 
 #include "core/base/status.h"
+#include "core/model/integers.h"
 
 namespace modelpress {
+namespace {
+
+// Axes and extents are few.
+constexpr size_t kMostIntegers = 64;
+
+}  // namespace
 
 ConstantTurner::ConstantTurner(Model* model, WeightArena* arena, UniqueNames* names)
     : model_(*model), arena_(*arena), names_(*names) {
@@ -18,26 +25,7 @@ ConstantTurner::ConstantTurner(Model* model, WeightArena* arena, UniqueNames* na
 std::optional<std::vector<int64_t>> ConstantTurner::Ints(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) return std::nullopt;
-  const absl::StatusOr<std::span<const std::byte>> bytes = model_.Bytes(*found->second);
-  if (!bytes.ok() || bytes->size() > 512) return std::nullopt;
-  std::vector<int64_t> values;
-  const auto read = [&](auto value) {
-    for (size_t at = 0; at + sizeof(value) <= bytes->size(); at += sizeof(value)) {
-      std::memcpy(&value, bytes->data() + at, sizeof(value));
-      values.push_back(static_cast<int64_t>(value));
-    }
-  };
-  switch (Type(*found->second)) {
-    case DataType::kInt64:
-      read(int64_t{});
-      break;
-    case DataType::kInt32:
-      read(int32_t{});
-      break;
-    default:
-      return std::nullopt;
-  }
-  return values;
+  return ReadIntegers(model_, *found->second, kMostIntegers);
 }
 
 std::string ConstantTurner::MakeInts(const std::vector<int64_t>& values, DataType type) {

@@ -232,17 +232,7 @@ absl::Status GraphScope::TranslateOperators() {
       status = translate(context);
     }
     if (ReasonOf(status) == ERROR_REASON_OP_UNSUPPORTED && !status.ok()) {
-      const ErrorDetail detail = DetailOf(status);
-      const auto remedy = detail.metadata().find("remedy");
-      const auto rule = detail.metadata().find("rule");
-      const std::string reason = rule == detail.metadata().end() ? std::string(status.message())
-                                                                 : std::string(rule->second);
-      Refusal& refusal = conversion_.refusals[op.name() + ": " + reason];
-      if (refusal.count++ == 0) {
-        refusal.first_node = node;
-        refusal.reason = reason;
-        if (remedy != detail.metadata().end()) refusal.remedy = remedy->second;
-      }
+      conversion_.refusals.Add(op.name(), node, status);
     } else if (!status.ok()) {
       return Annotate(Annotate(status, "op", op.name()), "node", node);
     }

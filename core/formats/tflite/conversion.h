@@ -14,17 +14,10 @@
 #include "absl/status/statusor.h"
 #include "core/base/job_context.h"
 #include "core/formats/import/graph_builder.h"
+#include "core/formats/import/refusals.h"
 #include "core/formats/tflite/graph.h"
 
 namespace modelpress::tflite {
-
-// Why an operator stands in the way, once for each operator and reason.
-struct Refusal {
-  int count = 0;
-  std::string first_node;
-  std::string reason;
-  std::string remedy;
-};
 
 // A value that lives from one inference to the next: an input with zeros as its default, and an output.
 struct State {
@@ -43,7 +36,7 @@ struct Conversion {
   const JobContext& context;
   import::ModelBuilder builder;
   int main_graph = 0;
-  std::map<std::string, Refusal> refusals;  // by operator and reason
+  import::Refusals refusals;
   // Constants that were added already, by graph and tensor; dense and widened ones that replace what the file holds.
   std::map<std::pair<int, int>, std::string> constants;
   std::deque<SourceTensor> replaced;

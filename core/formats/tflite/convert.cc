@@ -33,13 +33,12 @@ void RefuseTypes(Conversion& conversion, const SourceGraph& graph) {
       const SourceTensor& tensor = graph.tensors[index];
       const DataType type = ToOnnxType(tensor.type);
       if (type != DataType::kUndefined && type != DataType::kString) continue;
-      Refusal& refusal = conversion.refusals[absl::StrCat(
-          kind, " of type ", schema::EnumNameTensorType(tensor.type), ": ")];
-      if (refusal.count++ > 0) continue;
-      refusal.first_node = TensorName(tensor, kind, 0);
-      refusal.reason = "this type is not known";
-      refusal.remedy =
-          "keep text processing and tables outside of the model, and export the numeric part";
+      conversion.refusals.Add(
+          absl::StrCat(kind, " of type ", schema::EnumNameTensorType(tensor.type)),
+          TensorName(tensor, kind, 0),
+          Error(ERROR_REASON_OP_UNSUPPORTED, "this type is not known")
+              .Remedy("keep text processing and tables outside of the model, and export the "
+                      "numeric part"));
     }
   };
   look(graph.inputs, "input");
@@ -145,27 +144,6 @@ absl::Status DeclareInputs(GraphScope& scope, const Import& options, const Signa
         .Remedy(FormatString("inputs: {}", names));
   }
   return absl::OkStatus();
-}
-
-// All refusals as one error.
-absl::Status RefusalError(const Conversion& conversion) {
-  int count = 0;
-  std::string message;
-  std::vector<std::string> remedies;
-  for (const auto& [key, refusal] : conversion.refusals) {
-    count += refusal.count;
-    const std::string op = key.substr(0, key.find(": "));
-    absl::StrAppend(&message, "\n  ", refusal.count, " x ", op, ", first \"", refusal.first_node,
-                    "\": ", refusal.reason,
-                    refusal.remedy.empty() ? "" : absl::StrCat(" (", refusal.remedy, ")"));
-  }
-  const auto& [first_key, first] = *conversion.refusals.begin();
-  return Error(ERROR_REASON_OP_UNSUPPORTED,
-               FormatString("{} operator{} of the model cannot be converted:{}", count,
-                            count == 1 ? "" : "s", message))
-      .Op(first_key.substr(0, first_key.find(": ")))
-      .Node(first.first_node)
-      .Remedy("export the model without them, or cut it before them");
 }
 
 // States that outlive an inference become outputs behind those of the source.
@@ -309,7 +287,7 @@ absl::StatusOr<Model> ConvertModel(const SourceModel& source, const Import& opti
   RefuseTypes(conversion, scope.graph());
   MP_RETURN_IF_ERROR(DeclareInputs(scope, options, signature, graph));
   MP_RETURN_IF_ERROR(scope.TranslateOperators());
-  if (!conversion.refusals.empty()) return RefusalError(conversion);
+  if (!conversion.refusals.empty()) return conversion.refusals.ToStatus();
   MP_RETURN_IF_ERROR(DeclareOutputs(scope, signature, graph));
   DeclareStates(scope, graph);
   if (graph->output_size() == 0) {

@@ -10,6 +10,7 @@
 #include "core/runtime/session.h"
 #include "gtest/gtest.h"
 #include "tests/support/model_builder.h"
+#include "tests/support/run_once.h"
 
 namespace modelpress::testing {
 
@@ -21,18 +22,6 @@ inline Tensor RandomFloatTensor(std::mt19937& random, std::vector<int64_t> dims)
   auto* values = reinterpret_cast<float*>(bytes.data());
   for (size_t i = 0; i < bytes.size() / sizeof(float); ++i) values[i] = normal(random);
   return *std::move(tensor);
-}
-
-inline std::vector<float> RunModel(const Model& model, const TensorMap& inputs,
-                                   const std::string& output) {
-  const auto session = Session::Create(model, {});
-  EXPECT_TRUE(session.ok()) << session.status();
-  if (!session.ok()) return {};
-  const auto outputs = (*session)->Run(inputs);
-  EXPECT_TRUE(outputs.ok()) << outputs.status();
-  if (!outputs.ok()) return {};
-  const auto values = outputs->at(output).as<float>();
-  return {values.begin(), values.end()};
 }
 
 // A model of ONNX text in which float constants are declared without values: small normal numbers.

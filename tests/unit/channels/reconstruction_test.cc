@@ -12,7 +12,7 @@ namespace modelpress {
 namespace {
 
 using testing::FilledModel;
-using testing::RunModel;
+using testing::RunOnce;
 using testing::TestJob;
 using testing::Values;
 
@@ -81,7 +81,7 @@ TEST(ReconstructionTest, ScoresAreTheErrorsThatARefitLeaves) {
   std::vector<std::vector<double>> r(kChannels), y(kOutputs);
   for (uint64_t i = 0; i < (*samples)->batches(); ++i) {
     if (i % 5 == 4) continue;
-    const auto values = RunModel(half, (*samples)->Read(i)->inputs, "r");
+    const auto values = RunOnce(half, (*samples)->Read(i)->inputs, "r");
     for (size_t row = 0; row < values.size() / kChannels; ++row) {
       for (size_t n = 0; n < kOutputs; ++n) y[n].push_back(0);
       for (size_t c = 0; c < kChannels; ++c) {
@@ -129,7 +129,7 @@ TEST(ReconstructionTest, EnergyIsTheShareOfWhatIsRead) {
   const std::vector<double> v = Values(model, *testing::FindInitializer(model, "v"));
   std::vector<double> energy(kChannels);
   for (uint64_t i = 0; i < (*samples)->batches(); ++i) {
-    const auto values = RunModel(half, (*samples)->Read(i)->inputs, "r");
+    const auto values = RunOnce(half, (*samples)->Read(i)->inputs, "r");
     for (size_t e = 0; e < values.size(); ++e) energy[e % kChannels] += values[e] * values[e];
   }
   double mean = 0;

@@ -18,7 +18,7 @@ using testing::FindInitializer;
 using testing::ModelFromText;
 using testing::NetworkMaker;
 using testing::RandomFloatTensor;
-using testing::RunModel;
+using testing::RunOnce;
 using testing::TestJob;
 using testing::Values;
 
@@ -71,7 +71,7 @@ TEST(RemoveChannelsTest, NumbersThatNameExtentsArePutRight) {
     EXPECT_EQ(IntAttribute(node, "group", 1), 2);
   }
   std::mt19937 random(1);
-  EXPECT_EQ(RunModel(model, {{"x", RandomFloatTensor(random, {1, 1, 2, 2})}}, "y").size(), 2u);
+  EXPECT_EQ(RunOnce(model, {{"x", RandomFloatTensor(random, {1, 1, 2, 2})}}, "y").size(), 2u);
 }
 
 TEST(RemoveChannelsTest, AShapeThatIsComputedBecomesConstant) {
@@ -96,7 +96,7 @@ TEST(RemoveChannelsTest, AShapeThatIsComputedBecomesConstant) {
   EXPECT_THAT(Values(model, *FindInitializer(model, "o")), ElementsAre(5, 6, 7, 8, 9, 10, 11, 12));
   std::mt19937 random(1);
   for (const int64_t batch : {1, 3}) {
-    EXPECT_EQ(RunModel(model, {{"x", RandomFloatTensor(random, {batch, 5, 8})}}, "y").size(),
+    EXPECT_EQ(RunOnce(model, {{"x", RandomFloatTensor(random, {batch, 5, 8})}}, "y").size(),
               static_cast<size_t>(batch * 10));
   }
 }
@@ -166,8 +166,7 @@ TEST_P(GeneratedTest, ChannelsThatNobodyReadsLeaveNoTrace) {
   Remove(cut, dependencies, removed, job, arena);
   EXPECT_LE(dependencies.Macs(KeptAfter(dependencies, removed)), dependencies.Macs({}));
   const TensorMap inputs = {{"x", RandomFloatTensor(random, {1, 2, 6, 6})}};
-  const std::vector<float> before = RunModel(model, inputs, "y"),
-                           after = RunModel(cut, inputs, "y");
+  const std::vector<float> before = RunOnce(model, inputs, "y"), after = RunOnce(cut, inputs, "y");
   ASSERT_EQ(before.size(), after.size());
   for (size_t i = 0; i < before.size(); ++i) {
     EXPECT_NEAR(before[i], after[i], 1e-4 * (1 + std::abs(before[i]))) << count << " channels gone";

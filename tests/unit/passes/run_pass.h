@@ -10,6 +10,7 @@
 #include "core/runtime/session.h"
 #include "gtest/gtest.h"
 #include "tests/support/model_builder.h"
+#include "tests/support/run_once.h"
 
 namespace modelpress::testing {
 
@@ -44,18 +45,6 @@ inline std::vector<float> RandomFloats(std::mt19937& random, size_t count) {
   std::vector<float> values(count);
   for (float& value : values) value = normal(random);
   return values;
-}
-
-inline std::vector<float> RunOnce(const Model& model, const TensorMap& inputs,
-                                  const std::string& output) {
-  const auto session = Session::Create(model, {});
-  EXPECT_TRUE(session.ok()) << session.status();
-  if (!session.ok()) return {};
-  const auto outputs = (*session)->Run(inputs);
-  EXPECT_TRUE(outputs.ok()) << outputs.status();
-  if (!outputs.ok()) return {};
-  const auto values = outputs->at(output).as<float>();
-  return {values.begin(), values.end()};
 }
 
 // An initializer with these values, added to the main graph.
