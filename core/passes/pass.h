@@ -25,6 +25,10 @@ struct PassContext {
   const JobContext* job = nullptr;
   // The model as it came in, before any pass; weights shared.
   const Model* original = nullptr;
+  // The student that the caller gave; null if there is none.
+  const Model* student = nullptr;
+  // The whole recipe: the requirement (quality) and the task (judging). Never null in a job.
+  const Recipe* recipe = nullptr;
   // The caller's data; null if there is none.
   const DataSet* data = nullptr;
   WeightArena* arena = nullptr;

@@ -21,6 +21,9 @@ namespace modelpress {
 
 struct JobInputs {
   InputFiles model;
+  // Further models, as the roles STUDENT and GRAPH of job.proto say; no file: none. Their external data are among the
+  // sidecars of `model`.
+  InputFile student, graph;
   // Folder or ZIP of samples; empty: none.
   std::string data_path;
   // SHA-256 of the main file and sidecars by name where the caller already knows them (a server has

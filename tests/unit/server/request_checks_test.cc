@@ -103,7 +103,7 @@ TEST(CheckStartTest, RefusesWhatIsNotWithinTheLimits) {
        ERROR_REASON_REQUEST_INVALID, "start.blobs[1].name"},
       {"no role", [](StartJob& s) { s.mutable_blobs(1)->clear_role(); },
        ERROR_REASON_REQUEST_INVALID, "start.blobs[1].role"},
-      {"teacher", [](StartJob& s) { s.mutable_blobs(1)->set_role(Blob::ROLE_TEACHER); },
+      {"a role that is not used", [](StartJob& s) { s.mutable_blobs(1)->set_role(static_cast<Blob::Role>(4)); },
        ERROR_REASON_REQUEST_INVALID, "start.blobs[1].role"},
       {"no model", [](StartJob& s) { s.mutable_blobs(0)->set_role(Blob::ROLE_SIDECAR); },
        ERROR_REASON_REQUEST_INVALID, "start.blobs"},
