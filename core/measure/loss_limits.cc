@@ -69,7 +69,7 @@ std::string Describe(const ModelLoss& loss) {
   std::string text = FormatString("{:.1f} dB", loss.sqnr_db);
   if (loss.agreement.has_value()) text += FormatString(", agreement {:.4f}", *loss.agreement);
   if (loss.accuracy_drop.has_value()) {
-    text += FormatString(", accuracy {:+.2f} points", -100 * *loss.accuracy_drop);
+    text += FormatString(", accuracy {:+.2f} points", 0.0 - 100 * *loss.accuracy_drop);
   }
   return text;
 }
