@@ -24,6 +24,9 @@ struct JobOptions {
   std::string model;
   std::string output;
   std::string data;
+  // Further models, of verbs that take them; see JobRequest.
+  std::string student;
+  std::string graph;
   std::string gate;
   std::vector<std::string> require;
   std::string report;

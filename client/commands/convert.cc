@@ -2,7 +2,6 @@
 #include <stdio.h>
 
 #include <filesystem>
-#include <map>
 #include <memory>
 
 #include "absl/strings/match.h"
@@ -16,8 +15,6 @@
 #include "core/base/status.h"
 #include "core/formats/input_files.h"
 #include "core/formats/weights/json_text.h"
-#include "core/formats/weights/put_weights.h"
-#include "core/formats/weights/read_weights.h"
 #include "core/measure/expectation.h"
 #include "core/recipe/recipe_reader.h"
 #include "modelpress/v1/recipe.pb.h"
@@ -33,7 +30,6 @@ struct ConvertOptions : JobOptions {
   bool channels_first = false;
   uint32_t opset = 0;
   std::string expect;
-  std::string onto;
   std::string renames;
 };
 
@@ -52,8 +48,12 @@ absl::Status CompareWithCaller(const ConvertOptions& options) {
   context.cancellation = &InstallInterruptHandler();
   const InterruptGuard guard(scratch->folder());
   MP_ASSIGN_OR_RETURN(const Model model, format->Read(files, Import(), context));
+  std::vector<std::string> notes;
   MP_ASSIGN_OR_RETURN(const std::vector<ExpectedOutput> outputs,
-                      CompareWithExpected(model, options.expect, kExpectedTolerance));
+                      CompareWithExpected(model, options.expect, kExpectedTolerance, &notes));
+  if (!options.json) {
+    for (const std::string& note : notes) fputs(FormatString("{}\n", Printable(note)).c_str(), stdout);
+  }
   std::string missed;
   for (const ExpectedOutput& output : outputs) {
     if (!options.json) {
@@ -91,9 +91,8 @@ absl::Status AddInputShape(const std::string& argument, Import* import) {
 }
 
 // A JSON object, {"name in the file of weights": "name in the model", ...}.
-absl::StatusOr<std::map<std::string, std::string>> ReadRenames(const std::string& path) {
-  std::map<std::string, std::string> renames;
-  if (path.empty()) return renames;
+absl::Status AddRenames(const std::string& path, Import* import) {
+  if (path.empty()) return absl::OkStatus();
   MP_ASSIGN_OR_RETURN(const auto file, MappedFile::OpenForReading(path));
   const std::string_view text(reinterpret_cast<const char*>(file->bytes().data()), file->size());
   MP_ASSIGN_OR_RETURN(const nlohmann::json table, ParseJson(text, path, nullptr, /*unique_keys=*/true));
@@ -103,45 +102,12 @@ absl::StatusOr<std::map<std::string, std::string>> ReadRenames(const std::string
           .With("field", "--rename")
           .Remedy(R"(write it as {"old.name": "new.name", "not.needed": ""})");
     }
-    renames[from] = to.get<std::string>();
+    (*import->mutable_renamed_weights())[from] = to.get<std::string>();
   }
-  return renames;
+  return absl::OkStatus();
 }
 
-// The model of --onto with the weights of the given file, written into `folder`; its path.
-absl::StatusOr<std::string> PutOnto(const ConvertOptions& options, Scratch* scratch) {
-  ThreadPool pool(1);
-  JobContext context;
-  context.pool = &pool;
-  context.scratch = scratch;
-  context.cancellation = &InstallInterruptHandler();
-  const InterruptGuard guard(scratch->folder());
-  MP_ASSIGN_OR_RETURN(const auto renames, ReadRenames(options.renames));
-  MP_ASSIGN_OR_RETURN(const InputFiles weight_files, OpenModelFiles(options.model));
-  MP_ASSIGN_OR_RETURN(const InputFiles model_files, OpenModelFiles(options.onto));
-  std::vector<std::string> notes;
-  MP_ASSIGN_OR_RETURN(const std::vector<NamedTensor> weights,
-                      ReadWeights(weight_files.main, weight_files.sidecars, context, &notes));
-  MP_ASSIGN_OR_RETURN(const Format* format, FormatRegistry::Get().Recognise(model_files));
-  MP_ASSIGN_OR_RETURN(Model model, format->Read(model_files, Import(), context, nullptr));
-  MP_RETURN_IF_ERROR(PutWeights(weights, renames, &model, &notes));
-  if (!options.json) {
-    for (const std::string& note : notes) fputs(FormatString("{}\n", Printable(note)).c_str(), stdout);
-  }
-  const std::string name = std::filesystem::path(options.onto).filename().string();
-  MP_RETURN_IF_ERROR(FormatRegistry::Get()
-                         .Find("onnx")
-                         ->Write(model, Output(), scratch->folder(), name, context)
-                         .status());
-  return scratch->folder() + "/" + name;
-}
-
-absl::Status Convert(ConvertOptions options) {
-  std::unique_ptr<Scratch> scratch;
-  if (!options.onto.empty()) {
-    MP_ASSIGN_OR_RETURN(scratch, Scratch::Temporary(0));
-    MP_ASSIGN_OR_RETURN(options.model, PutOnto(options, scratch.get()));
-  }
+absl::Status Convert(const ConvertOptions& options) {
   Recipe recipe;
   Output& output = *recipe.mutable_output();
   output.set_layout(options.layout == "inline"    ? Output::LAYOUT_INLINE
@@ -155,6 +121,7 @@ absl::Status Convert(ConvertOptions options) {
   import.set_channels_first_inputs(options.channels_first);
   import.set_opset(options.opset);
   for (const std::string& argument : options.input_shapes) MP_RETURN_IF_ERROR(AddInputShape(argument, &import));
+  MP_RETURN_IF_ERROR(AddRenames(options.renames, &import));
   if (import.ByteSizeLong() > 0) *recipe.mutable_import() = std::move(import);
   MP_RETURN_IF_ERROR(RunJob(options, std::move(recipe)));
   return options.expect.empty() || options.plan ? absl::OkStatus() : CompareWithCaller(options);
@@ -191,7 +158,7 @@ void RegisterCommand_convert(CommandRegistry& registry) {
       ->type_name("DIR");
   CLI::Option* onto =
       app->add_option(
-             "--onto", options->onto,
+             "--onto", options->graph,
              "Of a file of weights (safetensors, an index of shards, a PyTorch state dict): the model to put them into")
           ->type_name("MODEL");
   app->add_option("--rename", options->renames,

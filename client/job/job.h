@@ -17,6 +17,9 @@ struct JobRequest {
   // Folder or ZIP of samples; empty: none.
   std::string data_path;
   Recipe recipe;
+  // Further models, as Blob.Role describes them; empty: none.
+  std::string student_path;
+  std::string graph_path;
 };
 
 // How a server is reached.

@@ -1,22 +1,12 @@
 // A job in this process; see job.h.
 #include "client/job/interrupt.h"
 #include "client/job/job.h"
+#include "client/job/open_inputs.h"
 #include "core/base/scratch.h"
 #include "core/base/thread_pool.h"
-#include "core/formats/input_files.h"
 #include "core/recipe/run.h"
 
 namespace modelpress {
-namespace {
-
-absl::StatusOr<JobInputs> OpenInputs(const JobRequest& request) {
-  JobInputs inputs;
-  MP_ASSIGN_OR_RETURN(inputs.model, OpenModelFiles(request.model_path));
-  inputs.data_path = request.data_path;
-  return inputs;
-}
-
-}  // namespace
 
 JobOutcome RunLocally(const JobRequest& request, const std::string& folder, const std::string& name,
                       const JobSurroundings& surroundings) {

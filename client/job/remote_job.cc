@@ -6,12 +6,12 @@
 #include "absl/strings/str_cat.h"
 #include "client/job/interrupt.h"
 #include "client/job/job.h"
+#include "client/job/open_inputs.h"
 #include "client/session/job_session.h"
 #include "client/terminal/format.h"
 #include "core/base/heap.h"
 #include "core/base/scratch.h"
 #include "core/data/zip_writer.h"
-#include "core/formats/input_files.h"
 
 namespace modelpress {
 namespace {
@@ -23,10 +23,16 @@ struct Inputs {
   std::optional<InterruptGuard> guard;
 };
 
-absl::Status OpenInputs(const JobRequest& request, Inputs* inputs) {
-  MP_ASSIGN_OR_RETURN(const InputFiles files, OpenModelFiles(request.model_path));
-  inputs->upload.Add(Blob::ROLE_MODEL, files.main.name, files.main.file);
-  for (const InputFile& sidecar : files.sidecars) {
+absl::Status OpenUpload(const JobRequest& request, Inputs* inputs) {
+  MP_ASSIGN_OR_RETURN(const JobInputs files, OpenInputs(request));
+  inputs->upload.Add(Blob::ROLE_MODEL, files.model.main.name, files.model.main.file);
+  if (files.student.file != nullptr) {
+    inputs->upload.Add(Blob::ROLE_STUDENT, files.student.name, files.student.file);
+  }
+  if (files.graph.file != nullptr) {
+    inputs->upload.Add(Blob::ROLE_GRAPH, files.graph.name, files.graph.file);
+  }
+  for (const InputFile& sidecar : files.model.sidecars) {
     inputs->upload.Add(Blob::ROLE_SIDECAR, sidecar.name, sidecar.file);
   }
   if (request.data_path.empty()) return absl::OkStatus();
@@ -90,7 +96,7 @@ JobOutcome RunRemotely(const ServerSettings& server, const JobRequest& request,
                        const JobSurroundings& surroundings) {
   KeepChunksInHeap();
   Inputs inputs;
-  if (absl::Status status = OpenInputs(request, &inputs); !status.ok())
+  if (absl::Status status = OpenUpload(request, &inputs); !status.ok())
     return FailedOutcome(status);
   JobSpec spec;
   *spec.mutable_recipe() = request.recipe;
@@ -109,7 +115,7 @@ JobOutcome AttachRemotely(const ServerSettings& server, const std::string& job_i
 
 absl::StatusOr<Plan> PlanRemotely(const ServerSettings& server, const JobRequest& request) {
   Inputs inputs;
-  MP_RETURN_IF_ERROR(OpenInputs(request, &inputs));
+  MP_RETURN_IF_ERROR(OpenUpload(request, &inputs));
   JobSpec spec;
   *spec.mutable_recipe() = request.recipe;
   JobSession session(SessionOptionsOf(server, nullptr), SessionCallbacks());

@@ -24,6 +24,9 @@ InputDigests::~InputDigests() {
 void InputDigests::Compute(const JobInputs& inputs) {
   std::vector<const InputFile*> files = {&inputs.model.main};
   for (const InputFile& file : inputs.model.sidecars) files.push_back(&file);
+  for (const InputFile* further : {&inputs.student, &inputs.graph}) {
+    if (further->file != nullptr) files.push_back(further);
+  }
   for (const InputFile* file : files) {
     if (const auto known = inputs.known_sha256.find(file->name);
         known != inputs.known_sha256.end()) {

@@ -3,6 +3,7 @@
 
 #include "core/base/status.h"
 #include "core/passes/pass.h"
+#include "core/recipe/job_files.h"
 #include "core/recipe/plan_model.h"
 #include "core/recipe/read_model.h"
 #include "core/recipe/recipe_reader.h"
@@ -129,11 +130,8 @@ Plan MakePlanFromSizes(uint64_t model_bytes, uint64_t data_bytes, const Recipe& 
 absl::StatusOr<Plan> MakePlan(const JobInputs& inputs, const Recipe& recipe,
                               const JobContext& context) {
   MP_RETURN_IF_ERROR(ValidateRecipe(recipe));
-  MP_ASSIGN_OR_RETURN(const Format* format, FormatRegistry::Get().Recognise(inputs.model));
-  MP_ASSIGN_OR_RETURN(const Model model, ReadModel(*format, inputs.model, recipe.import(), context));
-  uint64_t bytes = inputs.model.main.file->size();
-  for (const InputFile& file : inputs.model.sidecars) bytes += file.file->size();
-  return PlanModel(model, bytes, recipe);
+  MP_ASSIGN_OR_RETURN(const JobModel read, ReadJobModel(inputs, recipe.import(), context));
+  return PlanModel(read.model, ModelBytes(inputs), recipe);
 }
 
 }  // namespace modelpress

@@ -8,6 +8,7 @@
 #include "core/recipe/recipe_reader.h"
 #include "core/recipe/run.h"
 #include "modelpress/v1/report.pb.h"
+#include "nlohmann/json.hpp"
 
 namespace modelpress {
 namespace {
@@ -23,7 +24,8 @@ using google::protobuf::Message;
 
 }  // namespace
 
-void SetProvenance(const ModelSummary& original, bool converted, const Recipe& recipe, Model* model) {
+void SetProvenance(const ModelSummary& original, Provenance provenance, const Recipe& recipe,
+                   Model* model) {
   Recipe made = recipe;
   made.clear_quality();
   made.clear_judging();
@@ -38,13 +40,22 @@ void SetProvenance(const ModelSummary& original, bool converted, const Recipe& r
   }
   auto& all = *model->mutable_proto().mutable_metadata_props();
   std::map<std::string, std::string> source;
-  if (converted) {
+  std::string import_text;
+  if (recipe.has_import()) {
+    Recipe import;
+    *import.mutable_import() = recipe.import();
+    // In the order of names: the text of a map has none.
+    import.mutable_import()->clear_renamed_weights();
+    if (import.import().ByteSizeLong() > 0) import_text = RecipeText(import);
+    const std::map<std::string, std::string> renamed(recipe.import().renamed_weights().begin(),
+                                                     recipe.import().renamed_weights().end());
+    if (!renamed.empty()) properties["modelpress.renamed_weights"] = nlohmann::json(renamed).dump();
+  }
+  if (provenance == Provenance::kConverted) {
     source[std::string(kSource)] = original.sha256();
-    if (recipe.has_import()) {
-      Recipe import;
-      *import.mutable_import() = recipe.import();
-      source[std::string(kImport)] = RecipeText(import);
-    }
+    if (!import_text.empty()) source[std::string(kImport)] = import_text;
+  } else if (provenance == Provenance::kWeightsPutIntoGraph) {
+    if (!import_text.empty()) properties[std::string(kImport)] = import_text;
   } else {
     for (const auto& property : all) {
       if (property.key() == kSource || property.key() == kImport) source[property.key()] = property.value();

@@ -186,6 +186,15 @@ absl::Status ReadField(const YamlNode& node, const FieldDescriptor& field, const
   }
   if (node.kind == YamlNode::Kind::kNull)
     return absl::OkStatus();  // "passes:" with all of them commented out
+  if (field.is_map() && node.kind == YamlNode::Kind::kMap) {
+    for (const auto& [name, value] : node.fields) {
+      Message& entry = *access.AddMessage(&message, &field);
+      entry.GetReflection()->SetString(&entry, field.message_type()->map_key(), name);
+      MP_RETURN_IF_ERROR(
+          ReadField(value, *field.message_type()->map_value(), Join(path, name), entry));
+    }
+    return absl::OkStatus();
+  }
   // One value where a list of values is expected is that list.
   if (node.kind == YamlNode::Kind::kScalar && !of_messages)
     return ReadScalar(node, field, path, message);

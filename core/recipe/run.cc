@@ -13,6 +13,7 @@
 #include "core/model/graph.h"
 #include "core/passes/pass.h"
 #include "core/recipe/input_digests.h"
+#include "core/recipe/job_files.h"
 #include "core/recipe/plan_model.h"
 #include "core/recipe/provenance.h"
 #include "core/recipe/read_model.h"
@@ -108,19 +109,12 @@ class Job {
   absl::Status Read() {
     const Phase phase(this, "read");
     MP_RETURN_IF_ERROR(context_.cancellation->Check());
-    MP_ASSIGN_OR_RETURN(format_, FormatRegistry::Get().Recognise(inputs_.model));
-    std::vector<std::string> notes;
-    MP_ASSIGN_OR_RETURN(original_, ReadModel(*format_, inputs_.model, recipe_.import(), context_, &notes));
-    for (std::string& note : notes) report_.add_notes(ToUtf8(note));
+    MP_RETURN_IF_ERROR(ReadOriginal());
     report_.mutable_original()->set_format(std::string(format_->name()));
     if (!inputs_.data_path.empty()) {
       MP_ASSIGN_OR_RETURN(data_, DataSet::Open(inputs_.data_path, context_.scratch));
     }
-    original_files_.push_back(inputs_.model.main.file);
-    for (const InputFile& file : inputs_.model.sidecars) original_files_.push_back(file.file);
-    uint64_t bytes = 0;
-    for (const auto& file : original_files_) bytes += file->size();
-    const Plan plan = PlanModel(original_, bytes, recipe_);
+    const Plan plan = PlanModel(original_, ModelBytes(inputs_), recipe_);
     report_.set_planned_memory_bytes(plan.memory_bytes());
     if (context_.memory_budget_bytes > 0 && plan.memory_bytes() > context_.memory_budget_bytes) {
       return Error(ERROR_REASON_MEMORY_BUDGET,
@@ -129,6 +123,17 @@ class Job {
           .With("needed", std::to_string(plan.memory_bytes()))
           .With("available", std::to_string(context_.memory_budget_bytes));
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadOriginal() {
+    std::vector<std::string> notes;
+    MP_ASSIGN_OR_RETURN(JobModel read, ReadJobModel(inputs_, recipe_.import(), context_, &notes));
+    format_ = read.format;
+    original_ = std::move(read.model);
+    original_files_.push_back(read.files.main.file);
+    for (const InputFile& file : read.files.sidecars) original_files_.push_back(file.file);
+    for (std::string& note : notes) report_.add_notes(ToUtf8(note));
     return absl::OkStatus();
   }
 
@@ -208,6 +213,11 @@ class Job {
     return absl::OkStatus();
   }
 
+  Provenance ProvenanceOf() const {
+    if (inputs_.graph.file != nullptr) return Provenance::kWeightsPutIntoGraph;
+    return format_->converts() ? Provenance::kConverted : Provenance::kAsGiven;
+  }
+
   absl::Status Write(InputDigests& digests) {
     double sync_seconds = 0;
     {
@@ -221,7 +231,7 @@ class Job {
           (*original.mutable_sidecar_sha256())[ToUtf8(name)] = digest;
         }
       }
-      SetProvenance(original, format_->converts(), recipe_, &model_);
+      SetProvenance(original, ProvenanceOf(), recipe_, &model_);
       MP_ASSIGN_OR_RETURN(const Format* format, OutputFormat());
       artifact_format_ = format;
       MP_ASSIGN_OR_RETURN(const std::vector<ArtifactFile> files,

@@ -21,8 +21,9 @@ namespace modelpress {
 
 struct JobInputs {
   InputFiles model;
-  // Further models, as the roles STUDENT and GRAPH of job.proto say; no file: none. Their external data are among the
-  // sidecars of `model`.
+  // Further models, as the roles STUDENT and GRAPH of job.proto say; no file: none. Each has a folder of its own in its name
+  // ("graph/model.onnx") and its external data are those sidecars of `model` that lie in it ("graph/weights.data"); see
+  // job_files.h.
   InputFile student, graph;
   // Folder or ZIP of samples; empty: none.
   std::string data_path;

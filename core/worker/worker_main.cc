@@ -81,6 +81,14 @@ absl::StatusOr<JobInputs> OpenInputs(const WorkerRequest& request) {
     inputs.model.sidecars.push_back(std::move(file));
     inputs.known_sha256[sidecar.name()] = sidecar.sha256();
   }
+  if (request.has_student()) {
+    MP_ASSIGN_OR_RETURN(inputs.student, Open(request.student()));
+    inputs.known_sha256[request.student().name()] = request.student().sha256();
+  }
+  if (request.has_graph()) {
+    MP_ASSIGN_OR_RETURN(inputs.graph, Open(request.graph()));
+    inputs.known_sha256[request.graph().name()] = request.graph().sha256();
+  }
   std::erase_if(inputs.known_sha256, [](const auto& entry) { return entry.second.empty(); });
   inputs.data_path = request.data_path();
   inputs.output_folder = request.output_folder();

@@ -87,6 +87,24 @@ JobPtr JobTable::TakeJob() {
   return job;
 }
 
+namespace {
+
+// Where the request has the file of a blob that is no data.
+WorkerRequest::File* PlaceFor(Blob::Role role, WorkerRequest* request) {
+  switch (role) {
+    case Blob::ROLE_MODEL:
+      return request->mutable_model();
+    case Blob::ROLE_STUDENT:
+      return request->mutable_student();
+    case Blob::ROLE_GRAPH:
+      return request->mutable_graph();
+    default:
+      return request->add_sidecars();
+  }
+}
+
+}  // namespace
+
 WorkerRequest JobTable::RequestFor(const JobPtr& job) const {
   WorkerRequest request;
   for (size_t i = 0; i < job->blobs.size(); ++i) {
@@ -95,8 +113,7 @@ WorkerRequest JobTable::RequestFor(const JobPtr& job) const {
       request.set_data_path(job->upload->path(i));
       continue;
     }
-    WorkerRequest::File* file =
-        blob.role() == Blob::ROLE_MODEL ? request.mutable_model() : request.add_sidecars();
+    WorkerRequest::File* file = PlaceFor(blob.role(), &request);
     file->set_name(blob.name());
     file->set_path(job->upload->path(i));
     std::lock_guard lock(mutex_);

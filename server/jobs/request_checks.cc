@@ -2,6 +2,7 @@
 #include "server/jobs/request_checks.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <ranges>
 #include <string>
@@ -83,8 +84,7 @@ absl::Status CheckBlobs(const Limits& limits, const StartJob& start) {
                                                start.blobs_size(), limits.max_blobs()));
   }
   uint64_t left = limits.max_job_bytes();
-  int models = 0;
-  int data = 0;
+  std::array<int, Blob::Role_ARRAYSIZE> count{};
   absl::flat_hash_set<std::string_view> names;
   for (int i = 0; i < start.blobs_size(); ++i) {
     const Blob& blob = start.blobs(i);
@@ -98,18 +98,10 @@ absl::Status CheckBlobs(const Limits& limits, const StartJob& start) {
                      "must be a relative path of at most 255 bytes without \"..\"");
     }
     if (!names.insert(blob.name()).second) return Invalid(field + ".name", "is used twice");
-    switch (blob.role()) {
-      case Blob::ROLE_MODEL:
-        ++models;
-        break;
-      case Blob::ROLE_SIDECAR:
-        break;
-      case Blob::ROLE_DATA:
-        ++data;
-        break;
-      default:
-        return Invalid(field + ".role", "must be model, sidecar or data");
+    if (blob.role() == Blob::ROLE_UNSPECIFIED || !Blob::Role_IsValid(blob.role())) {
+      return Invalid(field + ".role", "must be model, sidecar, data, student or graph");
     }
+    ++count[blob.role()];
     if (blob.size_bytes() > limits.max_blob_bytes()) {
       return TooLarge("a blob", blob.size_bytes(), limits.max_blob_bytes());
     }
@@ -119,9 +111,14 @@ absl::Status CheckBlobs(const Limits& limits, const StartJob& start) {
     }
     left -= blob.size_bytes();
   }
-  if (models != 1)
-    return Invalid("start.blobs", FormatString("has {} models, must have one", models));
-  if (data > 1) return Invalid("start.blobs", "has more than one blob of data");
+  if (count[Blob::ROLE_MODEL] != 1) {
+    return Invalid("start.blobs",
+                   FormatString("has {} models, must have one", count[Blob::ROLE_MODEL]))
+        .Remedy("further models have roles of their own: student, graph");
+  }
+  if (count[Blob::ROLE_DATA] > 1) return Invalid("start.blobs", "has more than one blob of data");
+  if (count[Blob::ROLE_STUDENT] > 1) return Invalid("start.blobs", "has more than one student");
+  if (count[Blob::ROLE_GRAPH] > 1) return Invalid("start.blobs", "has more than one graph");
   return absl::OkStatus();
 }
 

@@ -2,6 +2,7 @@
 #include "core/formats/weights/put_weights.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +18,19 @@ constexpr size_t kMaxLines = 200;
 
 std::string ShapeText(std::span<const int64_t> dims) {
   return absl::StrCat("[", absl::StrJoin(dims, ", "), "]");
+}
+
+// Readers of other formats put factors into the shape that they are multiplied in, [C] into [C, 1, 1].
+std::vector<int64_t> WithoutOnes(std::span<const int64_t> dims) {
+  std::vector<int64_t> result;
+  std::ranges::copy_if(dims, std::back_inserter(result), [](int64_t dim) { return dim != 1; });
+  return result;
+}
+
+// How many batches a BatchNorm of PyTorch has seen: training's business, which no graph has.
+bool IsBatchCounter(const NamedTensor& weight) {
+  return weight.name.ends_with("num_batches_tracked") && weight.dims.empty() &&
+         weight.type == DataType::kInt64;
 }
 
 // What does not fit, as lines of one message.
@@ -35,7 +49,7 @@ class Mismatches {
     if (lines_.size() > kMaxLines)
       absl::StrAppend(&message, "\n  and ", lines_.size() - kMaxLines, " more");
     return Error(ERROR_REASON_RECIPE_INVALID, message)
-        .With("field", "import.weights")
+        .With("field", "import.renamed_weights")
         .Tensor(first_)
         .Remedy("give a table of renames, in which an empty name leaves a tensor out");
   }
@@ -59,6 +73,7 @@ absl::Status PutWeights(const std::vector<NamedTensor>& weights,
   Mismatches mismatches;
   std::vector<std::pair<const NamedTensor*, onnx::TensorProto*>> fitting;
   std::set<std::string> replaced;
+  int counters = 0;
   std::set<std::string> unused_renames;
   for (const auto& [from, to] : renames) unused_renames.insert(from);
   for (const NamedTensor& weight : weights) {
@@ -67,6 +82,10 @@ absl::Status PutWeights(const std::vector<NamedTensor>& weights,
     const std::string& name = rename == renames.end() ? weight.name : rename->second;
     if (name.empty()) continue;
     const auto place = places.find(name);
+    if (place == places.end() && rename == renames.end() && IsBatchCounter(weight)) {
+      ++counters;
+      continue;
+    }
     if (place == places.end()) {
       const std::string near = NearestName(name, known);
       mismatches.Add(weight.name,
@@ -78,7 +97,7 @@ absl::Status PutWeights(const std::vector<NamedTensor>& weights,
     if (!replaced.insert(name).second) {
       mismatches.Add(weight.name,
                      FormatString("'{}': another tensor goes to '{}' already", weight.name, name));
-    } else if (!std::ranges::equal(Dims(tensor), weight.dims)) {
+    } else if (WithoutOnes(Dims(tensor)) != WithoutOnes(weight.dims)) {
       std::vector<int64_t> turned(weight.dims.rbegin(), weight.dims.rend());
       const bool transposed = turned.size() == 2 && std::ranges::equal(Dims(tensor), turned);
       mismatches.Add(
@@ -102,10 +121,15 @@ absl::Status PutWeights(const std::vector<NamedTensor>& weights,
   }
   if (!mismatches.empty()) return mismatches.ToStatus();
   for (const auto& [weight, tensor] : fitting) {
-    MP_RETURN_IF_ERROR(model->SetBytes(tensor, weight->type, weight->dims, weight->data));
+    const std::vector<int64_t> dims(tensor->dims().begin(), tensor->dims().end());
+    MP_RETURN_IF_ERROR(model->SetBytes(tensor, weight->type, dims, weight->data));
   }
   if (notes == nullptr) return absl::OkStatus();
   notes->push_back(FormatString("{} weights of the model were replaced", fitting.size()));
+  if (counters > 0) {
+    notes->push_back(
+        FormatString("{} counters of batches (num_batches_tracked) were left out", counters));
+  }
   std::vector<std::string> kept;
   for (const auto& [name, tensor] : places) {
     const absl::StatusOr<uint64_t> count = ElementCount(Dims(*tensor));

@@ -182,12 +182,13 @@ TEST(PutWeights, ReplacesByNameOrReportsEveryMismatch) {
   std::vector<std::string> notes;
   const std::map<std::string, std::string> renames = {{"layer.weight", "w"}, {"junk", ""}};
   absl::Status status =
-      PutWeights({tensor("layer.weight", {2, 2}), tensor("b", {2}), tensor("junk", {1})}, renames,
-                 &model, &notes);
+      PutWeights({tensor("layer.weight", {2, 2}), tensor("b", {1, 2}), tensor("junk", {1}),
+                  tensor("norm.num_batches_tracked", {}, DataType::kInt64)},
+                 renames, &model, &notes);
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_THAT(testing::Values(model, *testing::FindInitializer(model, "w")),
               ElementsAre(0, 0, 0, 0));
-  EXPECT_THAT(notes, ElementsAre(HasSubstr("2 weights"),
+  EXPECT_THAT(notes, ElementsAre(HasSubstr("2 weights"), HasSubstr("1 counters"),
                                  AllOf(HasSubstr("1 weights"), HasSubstr("'other'"))));
 
   Model untouched = testing::ModelFromText(text);

@@ -103,13 +103,26 @@ TEST(CheckStartTest, RefusesWhatIsNotWithinTheLimits) {
        ERROR_REASON_REQUEST_INVALID, "start.blobs[1].name"},
       {"no role", [](StartJob& s) { s.mutable_blobs(1)->clear_role(); },
        ERROR_REASON_REQUEST_INVALID, "start.blobs[1].role"},
-      {"a role that is not used", [](StartJob& s) { s.mutable_blobs(1)->set_role(static_cast<Blob::Role>(4)); },
+      {"a role that is not used",
+       [](StartJob& s) { s.mutable_blobs(1)->set_role(static_cast<Blob::Role>(4)); },
        ERROR_REASON_REQUEST_INVALID, "start.blobs[1].role"},
       {"no model", [](StartJob& s) { s.mutable_blobs(0)->set_role(Blob::ROLE_SIDECAR); },
        ERROR_REASON_REQUEST_INVALID, "start.blobs"},
       {"two models", [](StartJob& s) { s.mutable_blobs(1)->set_role(Blob::ROLE_MODEL); },
        ERROR_REASON_REQUEST_INVALID, "start.blobs"},
       {"two data", [](StartJob& s) { s.mutable_blobs(1)->set_role(Blob::ROLE_DATA); },
+       ERROR_REASON_REQUEST_INVALID, "start.blobs"},
+      {"two students",
+       [](StartJob& s) {
+         s.mutable_blobs(1)->set_role(Blob::ROLE_STUDENT);
+         s.mutable_blobs(2)->set_role(Blob::ROLE_STUDENT);
+       },
+       ERROR_REASON_REQUEST_INVALID, "start.blobs"},
+      {"two graphs",
+       [](StartJob& s) {
+         s.mutable_blobs(1)->set_role(Blob::ROLE_GRAPH);
+         s.mutable_blobs(2)->set_role(Blob::ROLE_GRAPH);
+       },
        ERROR_REASON_REQUEST_INVALID, "start.blobs"},
       {"large blob", [](StartJob& s) { s.mutable_blobs(0)->set_size_bytes(1001); },
        ERROR_REASON_BLOB_TOO_LARGE, nullptr},
@@ -131,6 +144,13 @@ TEST(CheckStartTest, RefusesWhatIsNotWithinTheLimits) {
       EXPECT_EQ(DetailOf(status).metadata().at("field"), c.field);
     }
   }
+}
+
+TEST(CheckStartTest, TakesOneOfEachFurtherModel) {
+  StartJob start = ValidStart();
+  start.mutable_blobs(1)->set_role(Blob::ROLE_STUDENT);
+  start.mutable_blobs(2)->set_role(Blob::ROLE_GRAPH);
+  EXPECT_TRUE(CheckStart(TestLimits(), &start).ok());
 }
 
 // The sum of sizes that are each within the limit must not wrap around.
