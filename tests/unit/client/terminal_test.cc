@@ -96,6 +96,16 @@ TEST(ErrorViewTest, SaysReasonPlaceAndRemedyOnce) {
             "  what to do: export the model again\n");
 }
 
+TEST(ErrorViewTest, ListsHaveLinesThatNoNameCanForge) {
+  const absl::Status status =
+      Error(ERROR_REASON_OP_UNSUPPORTED, "2 operators:\n  1 x a\n  what to do: nothing");
+  EXPECT_EQ(RenderError(status),
+            "error: 2 operators:\n"
+            "    1 x a\n"
+            "    what to do: nothing\n"
+            "  reason: OP_UNSUPPORTED\n");
+}
+
 Report SmallReport() {
   Report report;
   report.mutable_original()->set_file_bytes(4000);
