@@ -102,8 +102,8 @@ void LayoutGraph::Collect(const onnx::GraphProto& graph) {
       node.outputs.push_back(ValueNumber(proto.output(o)));
       if (node.outputs.back() >= 0) values_[node.outputs.back()].producer = {number, o};
     }
-    if (proto.op_type() == "Transpose" && IsDefaultDomain(proto.domain()) && node.inputs[0] >= 0 &&
-        node.outputs[0] >= 0) {
+    if (proto.op_type() == "Transpose" && IsDefaultDomain(proto.domain()) && !node.inputs.empty() &&
+        !node.outputs.empty() && node.inputs[0] >= 0 && node.outputs[0] >= 0) {
       if (const onnx::AttributeProto* perm = FindAttribute(proto, "perm"); perm != nullptr) {
         node.transpose.assign(perm->ints().begin(), perm->ints().end());
         if (!IsPermutation(node.transpose, values_[node.inputs[0]].shape->rank()))

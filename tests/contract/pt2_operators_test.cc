@@ -60,6 +60,8 @@ TEST(Pt2Operators, EveryOneHasAnExample) {
   }
   for (const auto& [name, entry] : OperatorRegistry::Get().entries()) {
     if (std::ranges::contains(kRefused, name)) continue;
+    // What an operator becomes for complex numbers; its target is the operator's.
+    if (name.starts_with("complex.")) continue;
     // Other names of one function are one operator.
     EXPECT_TRUE(used.contains(&entry) || translated.contains(entry.translate)) << name;
   }
@@ -101,7 +103,8 @@ TEST(Pt2Operators, ExamplesGiveTheNumbersOfPyTorch) {
           range = std::max(range, std::abs(ElementAsDouble(wanted, i)));
       }
       // Half has a step of 1 in 1024; float's is far below what sums in another order give.
-      const double share = wanted.type == DataType::kFloat16 ? 2e-3 : example.value("tolerance", 2e-5);
+      const double share =
+          wanted.type == DataType::kFloat16 ? 2e-3 : example.value("tolerance", 2e-5);
       const double tolerance = IsFloatingPoint(wanted.type) ? range * share : 0;
       for (uint64_t i = 0; i < wanted.element_count(); ++i) {
         const double a = ElementAsDouble(got, i), b = ElementAsDouble(wanted, i);

@@ -49,6 +49,36 @@ def program():
     return {"graph_module": {"graph": graph, "signature": specs}, "schema_version": {"major": 8, "minor": 2}}
 
 
+def normalized():
+    """A convolution and its normalization."""
+    meta = lambda *dims: {"dtype": 7, "sizes": [{"as_int": d} for d in dims], "storage_offset": {"as_int": 0}}
+    t = lambda name: {"as_tensor": {"name": name}}
+    names = ["conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"]
+    inputs = [f"p_{name.replace('.', '_')}" for name in names]
+    nodes = [{"target": "torch.ops.aten.conv2d.default",
+              "inputs": [{"name": "input", "arg": t("x")}, {"name": "weight", "arg": t(inputs[0])}], "outputs": [t("conv")]},
+             {"target": "torch.ops.aten.batch_norm.default",
+              "inputs": [{"name": "input", "arg": t("conv")}, {"name": "weight", "arg": t(inputs[1])}, {"name": "bias", "arg": t(inputs[2])},
+                         {"name": "running_mean", "arg": t(inputs[3])}, {"name": "running_var", "arg": t(inputs[4])},
+                         {"name": "training", "arg": {"as_bool": False}}, {"name": "momentum", "arg": {"as_float": .1}},
+                         {"name": "eps", "arg": {"as_float": 1e-5}}], "outputs": [t("bn")]}]
+    values = {"x": meta(1, 2, 3, 3), "conv": meta(1, 2, 3, 3), "bn": meta(1, 2, 3, 3), inputs[0]: meta(2, 2, 1, 1)}
+    values.update({name: meta(2) for name in inputs[1:]})
+    graph = {"inputs": [t(n) for n in inputs] + [t("x")], "outputs": [t("bn")], "nodes": nodes, "sym_int_values": {}, "tensor_values": values}
+    specs = [{"parameter": {"arg": {"name": i}, "parameter_name": n}} for i, n in zip(inputs, names)] + [{"user_input": {"arg": t("x")}}]
+    numbers = [[1, 2, 3, 4], [.5, 2], [1, -1], [.25, -.5], [4, .25]]
+    tensors = [(n, tensor("FloatStorage", str(i), len(v), [2, 2, 1, 1] if i == 0 else [2], [2, 1, 1, 1] if i == 0 else [1]))
+               for i, (n, v) in enumerate(zip(names, numbers))]
+    data = [(f"m/data/{i}", struct.pack(f"<{len(v)}f", *v)) for i, v in enumerate(numbers)]
+    state = archive([("m/data.pkl", pickle(tensors)), ("m/byteorder", b"little")] + data)
+    counted = tensors + [("bn.num_batches_tracked", tensor("LongStorage", "5", 1, [], []))]
+    trained = archive([("m/data.pkl", pickle(counted)), ("m/byteorder", b"little")] + data + [("m/data/5", struct.pack("<q", 7))])
+    program = {"graph_module": {"graph": graph, "signature": {"input_specs": specs, "output_specs": [{"user_output": {"arg": t("bn")}}]}},
+               "schema_version": {"major": 8, "minor": 2}}
+    return archive([("serialized_exported_program.json", json.dumps(program).encode()), ("serialized_state_dict.pt", state),
+                    ("version", b"8.2")]), trained
+
+
 def without_weights():
     made = program()
     made["graph_module"]["signature"]["input_specs"][0] = {"user_input": {"arg": {"as_tensor": {"name": "p_w"}}}}
@@ -81,6 +111,9 @@ def main():
     write("model_reader", "weights.pth", checkpoint)
     write("model_reader", "linear.pt2", archive([("serialized_exported_program.json", json.dumps(program()).encode()),
                                                  ("serialized_state_dict.pt", checkpoint), ("version", b"8.2")]))
+    exported, trained = normalized()
+    write("model_reader", "normalized.pt2", exported)
+    write("model_reader", "normalized.pth", trained)
     config = {"config": {"w": {"path_name": "weight_0", "use_pickle": False, "tensor_meta": {
         "dtype": 7, "sizes": [{"as_int": 2}, {"as_int": 3}], "strides": [{"as_int": 3}, {"as_int": 1}], "storage_offset": {"as_int": 0}}}}}
     write("model_reader", "linear_raw.pt2", archive([("m/archive_format", b"pt2"), ("m/models/model.json", json.dumps(program()).encode()),

@@ -87,6 +87,15 @@ def names_in(value):
 KEPT = ("dtype", "sizes", "strides", "storage_offset")
 
 
+def is_dense(meta):
+    """Whether strides and offset are those of a tensor whose elements lie in order from the storage's beginning."""
+    expected = 1
+    for size, stride in zip(reversed(meta["sizes"]), reversed(meta["strides"])):
+        if "as_int" not in size or stride.get("as_int") != expected: return False
+        expected *= size["as_int"]
+    return meta["storage_offset"].get("as_int") == 0
+
+
 def slim_graph(graph):
     """Without what says where things came from."""
     result = {"inputs": graph["inputs"], "outputs": graph["outputs"], "nodes": []}
@@ -94,8 +103,8 @@ def slim_graph(graph):
         inputs = [{"name": i["name"], "arg": slim_argument(i["arg"])} for i in node["inputs"]]
         result["nodes"].append({"target": node["target"], "inputs": inputs, "outputs": node["outputs"]})
     given = {n for i in graph["inputs"] for n in names_in(i)}
-    # Strides only where a write may go through them or a weight is laid out by them.
-    result["tensor_values"] = {n: {k: m[k] for k in KEPT if k in m and (k in KEPT[:2] or n in given)}
+    # Strides only where a write may go through them or a weight is laid out by them, and they are not the usual ones.
+    result["tensor_values"] = {n: {k: m[k] for k in KEPT if k in m and (k in KEPT[:2] or (n in given and not is_dense(m)))}
                                for n, m in graph["tensor_values"].items()}
     result["sym_int_values"] = graph.get("sym_int_values", {})
     return result
@@ -209,8 +218,7 @@ class Made:
 
     @staticmethod
     def meta(array):
-        return {"dtype": NUMBERS[str(array.dtype)], "sizes": [{"as_int": n} for n in array.shape],
-                "strides": [{"as_int": s // array.itemsize} for s in array.strides], "storage_offset": {"as_int": 0}}
+        return {"dtype": NUMBERS[str(array.dtype)], "sizes": [{"as_int": n} for n in array.shape]}
 
     def argument(self, value, declare):
         if isinstance(value, np.ndarray): return {"as_tensor": {"name": declare(value)}}
@@ -332,6 +340,70 @@ def made_here():
         Made("quantized_decomposed.quantize_per_channel.default", {"input": np.float32([[1], [1]]), "scales": np.float32([.1, .5]), "zero_points": i64(0, 1), "axis": 0, "quant_min": -128, "quant_max": 127, "dtype": 2}, np.array([[10], [3]], np.int8)),
         Made("quantized_decomposed.dequantize_per_channel.default", {"input": np.array([[10], [3]], np.int8), "scales": np.float32([.1, .5]), "zero_points": i64(0, 1), "axis": 0, "quant_min": -128, "quant_max": 127, "dtype": 2}, np.float32([[1], [1]])),
     ]
+    inf, nan = np.inf, np.nan
+    a, b = np.float32([[1, -2, 3], [-4, 5, .5]]), np.float32([[2, 1, -1], [.5, -3, 2]])
+    d = np.abs(a - b)
+    log_p = np.log(np.float32([[.2, .5, .3], [.6, .1, .3]]))
+    square = np.float32([[2, 1, 0], [1, 3, 1], [0, 1, 4]])
+    yield from [
+        Made("aten.signbit.default", {"self": np.float32([-0., 0, -3, 2])}, np.array([True, False, True, False])),
+        Made("aten.copysign.Tensor", {"self": np.float32([1, -2, 3]), "other": np.float32([-0., 5, -1])}, np.float32([-1, 2, -3])),
+        Made("aten.heaviside.default", {"self": np.float32([-1, 0, 2]), "values": np.float32([7, 7, 7])}, np.float32([0, 7, 1])),
+        Made("aten.ldexp.Tensor", {"self": np.float32([1.5, 3]), "other": i64(2, -1)}, np.float32([6, 1.5])),
+        Made("aten.logaddexp2.default", {"self": x, "other": y}, np.logaddexp2(x, y)),
+        Made("aten.sinc.default", {"self": np.float32([0, .5, -1.25])}, np.sinc(np.float32([0, .5, -1.25]))),
+        Made("aten.special_entr.default", {"self": np.float32([0, .5, -1])}, np.float32([0, -.5 * np.log(.5), -inf])),
+        Made("aten.broadcast_tensors.default", {"tensors": [np.float32([[1], [2]]), np.float32([3, 4])]}, np.float32([[1, 1], [2, 2]]), np.float32([[3, 4], [3, 4]])),
+        Made("aten.special_ndtr.default", {"self": np.float32([0, 1])}, np.float32([.5, .84134475])),
+        Made("aten.nansum.default", {"self": np.float32([[1, nan], [2, 3]]), "dim": [1]}, np.float32([1, 5])),
+        Made("aten.angle.default", {"self": np.float32([-2, 0, 3])}, np.float32([np.pi, 0, 0]), name="angles of real numbers"),
+        Made("aten.isreal.default", {"self": x}, np.ones((2, 3), bool)),
+        Made("aten.isin.Tensor_Tensor", {"elements": i64(1, 2, 3), "test_elements": i64(3, 1)}, np.array([True, False, True])),
+        Made("aten._is_all_true.default", {"self": np.array([True, True])}, np.array(True)),
+        Made("aten._safe_softmax.default", {"self": np.float32([[-inf, -inf], [0, 0]]), "dim": -1}, np.float32([[0, 0], [.5, .5]])),
+        Made("aten.diff.default", {"self": np.float32([1, 4, 9, 16]), "n": 2}, np.float32([2, 2])),
+        Made("aten.inner.default", {"self": a, "other": b}, a @ b.T), Made("aten.vdot.default", {"self": a[0], "other": b[0]}, a[0] @ b[0]),
+        Made("aten.chain_matmul.default", {"matrices": [a, square, b.T.copy()]}, a @ square @ b.T),
+        Made("aten.linalg_cross.default", {"self": a, "other": b}, np.cross(a, b)),
+        Made("aten.linalg_vecdot.default", {"x": a, "y": b}, (a * b).sum(1)), Made("aten.trace.default", {"self": a}, np.float32(6)),
+        Made("aten.linalg_norm.default", {"self": a}, np.sqrt((a * a).sum())),
+        Made("aten.linalg_matrix_norm.default", {"self": a, "ord": float("inf"), "dim": [-2, -1]}, np.abs(a).sum(1).max()),
+        Made("aten.dist.default", {"self": a, "other": b, "p": 1}, d.sum()),
+        Made("aten.renorm.default", {"self": np.float32([[3, 4], [.3, .4]]), "p": 2, "dim": 0, "maxnorm": 1}, np.float32([[.6, .8], [.3, .4]])),
+        Made("aten.linalg_det.default", {"A": square}, np.float32(18)), Made("aten.matrix_power.default", {"self": square, "n": 3}, square @ square @ square),
+        Made("aten.smooth_l1_loss.default", {"self": a, "target": b, "beta": 2.}, np.where(d < 2, d * d / 4, d - 1).mean()),
+        Made("aten.huber_loss.default", {"self": a, "target": b, "delta": 2., "reduction": 2}, np.where(d < 2, d * d / 2, 2 * (d - 1)).sum()),
+        Made("aten.binary_cross_entropy_with_logits.default", {"self": np.float32([1, -2]), "target": np.float32([1, 0])}, np.float32(np.mean([np.log1p(np.exp(-1.)), np.log1p(np.exp(-2.))]))),
+        Made("aten.kl_div.default", {"self": log_p, "target": np.float32([[0, 1, 0], [.5, .5, 0]]), "reduction": 0},
+             np.float32([[0, -log_p[0, 1], 0], [.5 * np.log(.5) - .5 * log_p[1, 0], .5 * np.log(.5) - .5 * log_p[1, 1], 0]])),
+        Made("aten.nll_loss_nd.default", {"self": log_p, "target": i64(1, 2)}, -(log_p[0, 1] + log_p[1, 2]) / 2),
+        Made("aten.cross_entropy_loss.default", {"self": log_p, "target": i64(1, -100), "reduction": 2}, -log_p[0, 1]),
+        Made("aten.cross_entropy_loss.default", {"self": log_p, "target": np.float32([[0, 1, 0], [.5, .5, 0]])}, -(log_p[0, 1] + (log_p[1, 0] + log_p[1, 1]) / 2) / 2, name="cross entropy of probabilities"),
+        Made("aten._unique2.default", {"self": i64(3, 1, 3, 2), "return_inverse": True, "return_counts": True}, i64(1, 2, 3), i64(2, 0, 2, 1), i64(1, 1, 2)),
+        Made("aten.unique_consecutive.default", {"self": i64(1, 1, 2, 1), "return_inverse": True, "return_counts": True}, i64(1, 2, 1), i64(0, 0, 1, 2), i64(2, 1, 1)),
+        Made("aten.bincount.default", {"self": i64(1, 3, 1), "minlength": 6}, i64(0, 2, 0, 1, 0, 0)),
+        Made("aten.histc.default", {"self": np.float32([-1, -.9, 0, 1, 3]), "bins": 4, "min": -1, "max": 1}, np.float32([2, 0, 1, 1])),
+        Made("aten.argwhere.default", {"self": np.float32([[0, 1], [2, 0]])}, i64(0, 1, 1, 0).reshape(2, 2)),
+        Made("aten.nonzero_static.default", {"self": np.float32([0, 1, 2]), "size": 3}, i64(1, 2, -1).reshape(3, 1)),
+        Made("torchvision.nms.default", {"dets": np.float32([[0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30]]), "scores": np.float32([.6, .9, .7]), "iou_threshold": .4}, i64(1, 2)),
+        Made("torchvision.roi_align.default", {"input": np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4), "rois": np.float32([[0, 0, 0, 4, 4]]), "spatial_scale": 1., "pooled_height": 2, "pooled_width": 2, "sampling_ratio": 1, "aligned": True}, np.float32([[[[2.5, 4.5], [10.5, 12.5]]]])),
+        Made("aten.pdist.default", {"self": np.float32([[0, 0], [3, 4], [0, 1]])}, np.float32([5, 1, np.sqrt(18)])),
+        Made("aten.put.default", {"self": np.zeros((2, 2), np.float32), "index": i64(3, 0), "source": np.float32([5, 6])}, np.float32([[6, 0], [0, 5]])),
+        Made("aten.scatter_reduce.two", {"self": np.float32([1, 2, 3]), "dim": 0, "index": i64(0, 0), "src": np.float32([4, 7]), "reduce": "mean"}, np.float32([4, 2, 3]), name="scatter of means"),
+        Made("aten.max_unpool2d.default", {"self": np.float32([[[[5, 6]]]]), "indices": i64(3, 4).reshape(1, 1, 1, 2), "output_size": [2, 4]}, np.float32([[[[0, 0, 0, 5], [6, 0, 0, 0]]]])),
+        Made("aten.conv_tbc.default", {"self": np.float32([1, 2, 3]).reshape(3, 1, 1), "weight": np.float32([1, 10]).reshape(2, 1, 1), "bias": np.float32([.5]), "pad": 0}, np.float32([21.5, 32.5]).reshape(2, 1, 1)),
+        Made("aten.fake_quantize_per_tensor_affine.default", {"self": np.float32([-9, .26, 1]), "scale": .1, "zero_point": 3, "quant_min": -127, "quant_max": 127}, np.float32([-9, .3, 1])),
+        Made("aten._int_mm.default", {"self": np.array([[1, -2]], np.int8), "mat2": np.array([[100], [3]], np.int8)}, np.array([[94]], np.int32)),
+        Made("aten._weight_int8pack_mm.default", {"self": np.float32([[1, 2]]), "mat2": np.array([[10, -4]], np.int8), "scales": np.float32([.5])}, np.float32([[1]])),
+        Made("aten.as_strided.default", {"self": np.arange(6, dtype=np.float32), "size": [2, 3], "stride": [1, 2]}, np.float32([[0, 2, 4], [1, 3, 5]])),
+        Made("aten.as_strided_scatter.default", {"self": np.zeros(4, np.float32), "src": np.float32([1, 2]), "size": [2], "stride": [2], "storage_offset": 1}, np.float32([0, 1, 0, 2])),
+        Made("aten.diagonal_scatter.default", {"self": np.zeros((2, 3), np.float32), "src": np.float32([1, 2]), "offset": 1}, np.float32([[0, 1, 0], [0, 0, 2]])),
+        Made("aten.fill_diagonal.default", {"self": np.zeros((2, 3), np.float32), "fill_value": 4}, np.float32([[4, 0, 0], [0, 4, 0]])),
+        Made("aten.fft_fftshift.default", {"self": np.float32([0, 1, 2, 3, 4])}, np.float32([3, 4, 0, 1, 2])),
+        Made("aten.fft_fftfreq.default", {"n": 4, "d": .5}, np.float32([0, .5, -1, -.5])),
+        Made("aten.kaiser_window.beta", {"window_length": 4, "periodic": False, "beta": 8.}, np.kaiser(4, 8).astype(np.float32)),
+        Made("aten._native_batch_norm_legit.no_stats", {"input": np.float32([[[1, 3]], [[5, 7]]]), "training": True, "eps": 0.}, (np.float32([[[1, 3]], [[5, 7]]]) - 4) / np.sqrt(np.float32(5))),
+    ]
 
 
 def several(name, inputs, nodes, between, outputs, integers=()):
@@ -362,6 +434,26 @@ def programs_here():
                    ("aten.real.default", [("self", t("d"))], [t("r")]),
                    ("aten.imag.default", [("self", t("d"))], [t("i")])],
                   {"c": c, "d": c}, {"r": x, "i": -y})
+    pair = np.float32([[1, 2], [3, -4]])
+    parts = lambda z: np.stack([z.real, z.imag], -1).astype(np.float32)
+    flat = np.fft.rfftn(pair).astype(np.complex64)
+    yield several("a spectrum of two axes", {"x": pair},
+                  [("aten._fft_r2c.default", [("self", t("x")), ("dim", {"as_ints": [0, 1]}), ("normalization", {"as_int": 0}), ("onesided", {"as_bool": True})], [t("c")]),
+                   ("aten.permute.default", [("self", t("c")), ("dims", {"as_ints": [1, 0]})], [t("p")]),
+                   ("aten.view_as_real.default", [("self", t("p"))], [t("z")]),
+                   ("aten._fft_c2r.default", [("self", t("c")), ("dim", {"as_ints": [0, 1]}), ("normalization", {"as_int": 2}), ("last_dim_size", {"as_int": 2})], [t("back")])],
+                  {"c": flat, "p": flat.T.copy()}, {"z": parts(flat.T), "back": pair})
+    yield several("arithmetic of complex numbers", {"x": x, "y": y},
+                  [("aten.complex.default", [("real", t("x")), ("imag", t("y"))], [t("c")]),
+                   ("aten.div.Tensor", [("self", t("x")), ("other", t("c"))], [t("d")]),
+                   ("aten.exp.default", [("self", t("d"))], [t("e")]),
+                   ("aten.view.default", [("self", t("e")), ("size", {"as_ints": [2, 1]})], [t("v")]),
+                   ("aten.view.default", [("self", t("c")), ("size", {"as_ints": [1, 2]})], [t("w")]),
+                   ("aten.mm.default", [("self", t("v")), ("mat2", t("w"))], [t("m")]),
+                   ("aten.view_as_real.default", [("self", t("m"))], [t("z")]),
+                   ("aten.angle.default", [("self", t("c"))], [t("a")])],
+                  {"c": c, "d": c, "e": c, "v": c.reshape(2, 1), "w": c.reshape(1, 2), "m": np.outer(c, c)},
+                  {"z": parts(np.exp(x / c)[:, None] @ c[None]), "a": np.angle(c).astype(np.float32)})
     inner = {"inputs": [t("x")], "outputs": [t("m")], "sym_int_values": {},
              "nodes": [{"target": "torch.ops.aten.mul.Tensor", "outputs": [t("m")],
                         "inputs": [{"name": "self", "arg": t("x")}, {"name": "other", "arg": {"as_int": 2}}]}],
@@ -371,6 +463,20 @@ def programs_here():
                     [("", {"as_bool": False}), ("", {"as_graph": {"name": "g", "graph": inner}}), ("", t("x"))],
                     [{"as_tensors": [{"name": "z"}]}])],
                   {}, {"z": x * 2})
+    steps = np.float32([[1, 2], [3, 4], [5, 6]])
+    body = {"inputs": [t("c"), t("s")], "outputs": [t("n"), t("o")], "sym_int_values": {},
+            "nodes": [{"target": "torch.ops.aten.add.Tensor", "outputs": [t("n")],
+                       "inputs": [{"name": "self", "arg": t("c")}, {"name": "other", "arg": t("s")}]},
+                      {"target": "torch.ops.aten.mul.Tensor", "outputs": [t("o")],
+                       "inputs": [{"name": "self", "arg": t("n")}, {"name": "other", "arg": t("s")}]}],
+            "tensor_values": {n: Made.meta(x) for n in "csno"}}
+    sums = x + np.cumsum(steps, 0)
+    yield several("a scan", {"x": x, "xs": steps},
+                  [("higher_order.scan",
+                    [("", {"as_graph": {"name": "g", "graph": body}}), ("", {"as_tensors": [{"name": "x"}]}),
+                     ("", {"as_tensors": [{"name": "xs"}]}), ("", {"as_tensors": []})],
+                    [t("z"), t("ys")])],
+                  {}, {"z": sums[-1], "ys": sums * steps})
     free = {"as_expr": {"expr_str": "Symbol('u0', integer=True)"}}
     yield several("numbers of the graph", {"x": x, "k": np.int64(5)},
                   [("aten.sym_numel.default", [("self", t("x"))], [sym("n")]),

@@ -111,8 +111,11 @@ class GraphBuilder {
   // it is an output already (`again`). Returns its name.
   std::string AsOutput(const std::string& value, std::string_view wanted, bool again);
 
-  // Whether a node of this graph makes the value.
-  bool Makes(const std::string& value) const { return producer_.contains(model_.Current(value)); }
+  // Whether a node of this graph makes the value, one from number `first` on.
+  bool Makes(const std::string& value, int first = 0) const {
+    const auto found = producer_.find(model_.Current(value));
+    return found != producer_.end() && found->second >= first;
+  }
 
   // Shorthands. Constants are folded.
   std::string Transpose(const std::string& value, std::vector<int64_t> perm);

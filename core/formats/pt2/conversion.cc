@@ -14,33 +14,29 @@ namespace {
 
 constexpr int64_t kMostViewsMadeAgain = 100'000;
 
-// Complex tensors are kept as real ones with an axis of two behind the others: only operators that know of it take them.
+// Complex tensors are kept as real ones with an axis of two behind the others: only operators that know of it take them,
+// and those that it does not matter to.
 bool TakesComplex(std::string_view target) {
   constexpr std::string_view kKnown[] = {
-      "aten.view_as_complex",
-      "aten.view_as_real",
-      "aten.mul",
-      "aten.add",
-      "aten.sub",
-      "aten.abs",
-      "aten.real",
-      "aten.imag",
-      "aten.conj",
-      "aten._conj",
-      "aten.fft_rfft",
-      "aten.fft_irfft",
-      "aten.fft_fft",
-      "aten.fft_ifft",
-      "aten.stft",
-      "aten.angle",
-      "aten.clone",
-      "aten.resolve_conj",
-      "aten.complex",
-      "aten.polar",
-      "aten.view_as_real_copy",
-      "aten.conj_physical",
-  };
-  const size_t dot = target.find('.', std::string_view("aten.").size());
+      // arithmetic
+      "aten.mul", "aten.add", "aten.sub", "aten.div", "aten.divide", "aten.true_divide", "aten.neg",
+      "aten._to_copy", "aten.to", "prims.convert_element_type", "aten.exp", "aten.abs",
+      "aten.angle", "aten.sum", "aten.mean", "aten.matmul", "aten.mm", "aten.bmm",
+      // parts and Fourier transforms
+      "aten.view_as_complex", "aten.view_as_real", "aten.view_as_real_copy", "aten.real",
+      "aten.imag", "aten.conj", "aten._conj", "aten.conj_physical", "aten.resolve_conj",
+      "aten.complex", "aten.polar", "aten.fft_rfft", "aten.fft_irfft", "aten.fft_fft",
+      "aten.fft_ifft", "aten.fft_fft2", "aten.fft_ifft2", "aten.fft_fftn", "aten.fft_ifftn",
+      "aten.fft_rfft2", "aten.fft_rfftn", "aten.fft_irfft2", "aten.fft_irfftn", "aten._fft_c2c",
+      "aten._fft_r2c", "aten._fft_c2r", "aten.fft_fftshift", "aten.fft_ifftshift", "aten.stft",
+      // other shapes and parts of a tensor: axes are counted from the first
+      "aten.clone", "aten.alias", "aten.detach", "aten.contiguous", "aten.view", "aten.reshape",
+      "aten.flatten", "aten.unflatten", "aten._unsafe_view", "aten.view_copy", "aten.unsqueeze",
+      "aten.squeeze", "aten.expand", "aten.permute", "aten.transpose", "aten.t", "aten.mT",
+      "aten.movedim", "aten.slice", "aten.select", "aten.narrow", "aten.cat", "aten.stack",
+      "aten.flip", "aten.roll", "aten.index_select", "aten.split", "aten.split_with_sizes",
+      "aten.chunk", "aten.unbind", "_operator.getitem"};
+  const size_t dot = target.find('.', target.find('.') + 1);
   return std::ranges::contains(kKnown, target.substr(0, dot));
 }
 
@@ -285,9 +281,15 @@ absl::Status GraphScope::Translate(const Node& node, bool again) {
   for (const auto& [name, argument] : node.inputs) {
     if (argument.kind == Argument::Kind::kTensor && self.empty()) self = argument.text;
   }
+  const bool complex = HasComplex(*this, node);
+  if (complex) {
+    const OperatorRegistry::Entry* other =
+        OperatorRegistry::Get().Find(absl::StrCat("complex.", std::string(context.name())));
+    if (other != nullptr) entry = other;
+  }
   if (entry == nullptr) {
     context.Refuse("it is not translated");
-  } else if (HasComplex(*this, node) && !TakesComplex(target)) {
+  } else if (complex && !TakesComplex(context.target())) {
     context.Refuse("it takes complex numbers");
   } else {
     entry->translate(context);

@@ -31,8 +31,9 @@ struct Conversion {
   // Weights that were added already, by where their bytes are, their type and shape: tied ones are one.
   std::map<std::string, std::string> weights;
   std::vector<std::string> notes;
-  int depth = 0;                 // graphs inside of graphs
-  double constant_elements = 0;  // of constants that no weight is
+  int depth = 0;                             // graphs inside of graphs
+  double constant_elements = 0;              // of constants that no weight is
+  std::set<std::string, std::less<>> zeros;  // values that are 0 in every element
 };
 
 // One graph of the source being translated into one graph of the result.

@@ -11,7 +11,9 @@
 #include "core/formats/pt2/expression.h"
 #include "core/model/graph.h"
 #include "core/rewrite/fold_integers.h"
+#include "core/rewrite/fold_views.h"
 #include "core/rewrite/layout.h"
+#include "core/rewrite/merge_nodes.h"
 #include "core/rewrite/value_shapes.h"
 
 namespace modelpress::pt2 {
@@ -285,6 +287,17 @@ absl::Status DeclareOutputs(GraphScope& scope, onnx::GraphProto* graph,
   return absl::OkStatus();
 }
 
+// What plain translation leaves behind: arithmetic on shapes, constants to be reshaped, the same computed twice, and
+// Transposes that cancel each other.
+absl::Status CleanUpGraph(Model& model, WeightArena& arena, const JobContext& context) {
+  MP_RETURN_IF_ERROR(FoldViews(model, arena));
+  MergeEqualNodes(model);
+  RemoveDead(model.mutable_proto());
+  MP_RETURN_IF_ERROR(OptimizeLayout(model, arena, context));
+  RemoveDead(model.mutable_proto());
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<Model> ConvertProgram(const Program& program, const Import& options,
@@ -316,6 +329,7 @@ absl::StatusOr<Model> ConvertProgram(const Program& program, const Import& optio
     return Error(ERROR_REASON_MODEL_MALFORMED, FormatString("the program does not fit together: {}",
                                                             std::string(status.message())));
   }
+  MP_RETURN_IF_ERROR(CleanUpGraph(model, conversion.builder.arena(), context));
   if (notes != nullptr) {
     *notes = std::move(conversion.notes);
     for (std::string& note : TransposeNotes(model)) notes->push_back(std::move(note));

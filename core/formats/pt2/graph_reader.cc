@@ -7,6 +7,7 @@
 
 #include "core/base/format_string.h"
 #include "core/base/status.h"
+#include "core/formats/pt2/schema_json.h"
 #include "core/formats/weights/json_text.h"
 
 namespace modelpress::pt2 {
@@ -17,65 +18,8 @@ using Kind = Argument::Kind;
 
 constexpr int kMaxGraphDepth = 32;
 constexpr size_t kMaxNodes = 1'000'000;
-constexpr int64_t kSchemaMajor = 8;
-// So that sums of extents, paddings and windows stay within 64 bits.
-constexpr int64_t kMaxExtent = int64_t{1} << 40;
-
-absl::Status Bad(std::string_view what) {
-  return Error(ERROR_REASON_MODEL_MALFORMED,
-               FormatString("the exported program is not valid: {}", what));
-}
-
-// The member of that name; null if there is none or `object` is no object.
-const json* Member(const json& object, std::string_view key) {
-  if (!object.is_object()) return nullptr;
-  const auto found = object.find(key);
-  return found == object.end() ? nullptr : &*found;
-}
-
-absl::StatusOr<std::string> Text(const json& object, std::string_view key) {
-  const json* value = Member(object, key);
-  if (value == nullptr || !value->is_string())
-    return Bad(FormatString("'{}' is missing or no text", key));
-  return value->get<std::string>();
-}
-
-absl::StatusOr<int64_t> Int(const json& value) {
-  if (!value.is_number_integer()) return Bad("a number is no integer");
-  if (value.is_number_unsigned() &&
-      value.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
-    return Bad("an integer has more than 64 bits");
-  }
-  return value.get<int64_t>();
-}
-
-absl::StatusOr<double> Float(const json& value) {
-  if (value.is_number()) return value.get<double>();
-  if (value.is_string()) {
-    const std::string text = value.get<std::string>();
-    if (text == "Infinity" || text == "inf") return std::numeric_limits<double>::infinity();
-    if (text == "-Infinity" || text == "-inf") return -std::numeric_limits<double>::infinity();
-    if (text == "NaN" || text == "nan") return std::numeric_limits<double>::quiet_NaN();
-  }
-  return Bad("a number is none");
-}
-
-absl::StatusOr<const json*> Array(const json& value) {
-  if (!value.is_array()) return Bad("a list is none");
-  return &value;
-}
-
-absl::StatusOr<Extent> ParseExtent(const json& value) {
-  if (const json* number = Member(value, "as_int"); number != nullptr) {
-    MP_ASSIGN_OR_RETURN(const int64_t extent, Int(*number));
-    return Extent{.value = extent};
-  }
-  const json* expression = Member(value, "as_expr");
-  if (expression == nullptr) return Bad("an extent is neither a number nor an expression");
-  MP_ASSIGN_OR_RETURN(std::string text, Text(*expression, "expr_str"));
-  return Extent{.expression = std::move(text)};
-}
-
+// torch 2.3 wrote version 5, torch 2.6 version 8: what is read here did not change in between.
+constexpr int64_t kOldestSchema = 5, kNewestSchema = 8;
 // {"as_name": ...} or {"as_int": ...}, "as_bool", "as_float".
 struct Symbolic {
   std::string name;
@@ -389,36 +333,6 @@ absl::StatusOr<OutputSpec> ParseOutputSpec(const json& source) {
 
 }  // namespace
 
-absl::StatusOr<TensorMeta> ParseTensorMeta(const json& source) {
-  const json *type = Member(source, "dtype"), *sizes = Member(source, "sizes");
-  if (type == nullptr || sizes == nullptr || !sizes->is_array())
-    return Bad("a tensor has no dtype or sizes");
-  TensorMeta meta;
-  MP_ASSIGN_OR_RETURN(const int64_t number, Int(*type));
-  meta.type = number >= 0 && number < 64 ? static_cast<ScalarType>(number) : ScalarType::kUnknown;
-  if (sizes->size() > 64) return Bad("a tensor has more than 64 axes");
-  for (const json& size : *sizes) {
-    MP_ASSIGN_OR_RETURN(meta.sizes.emplace_back(), ParseExtent(size));
-    const int64_t extent = meta.sizes.back().value.value_or(0);
-    if (extent < 0 || extent > kMaxExtent) return Bad("a tensor has a negative or absurd extent");
-  }
-  if (const json* strides = Member(source, "strides"); strides != nullptr && strides->is_array()) {
-    for (const json& stride : *strides) {
-      MP_ASSIGN_OR_RETURN(const Extent value, ParseExtent(stride));
-      if (!value.value.has_value()) {
-        meta.strides.clear();
-        break;
-      }
-      meta.strides.push_back(*value.value);
-    }
-  }
-  if (const json* offset = Member(source, "storage_offset"); offset != nullptr) {
-    MP_ASSIGN_OR_RETURN(const Extent value, ParseExtent(*offset));
-    meta.storage_offset = value.value.value_or(0);
-  }
-  return meta;
-}
-
 absl::StatusOr<Program> ParseProgram(std::string_view text) {
   // Stack traces and module paths are most of the text, and of no use here.
   const auto drop = [](std::string_view key) {
@@ -430,12 +344,14 @@ absl::StatusOr<Program> ParseProgram(std::string_view text) {
   if (module == nullptr) return Bad("it has no graph_module");
   if (schema != nullptr && schema->is_object()) {
     const json* major = Member(*schema, "major");
-    if (major == nullptr || !major->is_number_integer() || *major != kSchemaMajor) {
+    if (major == nullptr || !major->is_number_integer() || *major < kOldestSchema ||
+        *major > kNewestSchema) {
       return Error(ERROR_REASON_FORMAT_UNSUPPORTED,
-                   FormatString("the exported program has schema version {}, this build reads {}",
-                                major == nullptr ? "none" : major->dump(), kSchemaMajor))
+                   FormatString(
+                       "the exported program has schema version {}, this build reads {} to {}",
+                       major == nullptr ? "none" : major->dump(), kOldestSchema, kNewestSchema))
           .With("format", "pt2")
-          .Remedy("export the model with torch 2.6 or later");
+          .Remedy("export the model with torch 2.3 to 2.9");
     }
   }
   const json *graph = Member(*module, "graph"), *signature = Member(*module, "signature");

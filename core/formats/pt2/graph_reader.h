@@ -5,14 +5,11 @@
 
 #include "absl/status/statusor.h"
 #include "core/formats/pt2/program.h"
-#include "nlohmann/json.hpp"
 
 namespace modelpress::pt2 {
 
 // The program without its weights. MODEL_MALFORMED says which field is not as the schema has it, and which value is read
 // before it is made; FORMAT_UNSUPPORTED for another major version of the schema.
 absl::StatusOr<Program> ParseProgram(std::string_view json);
-// A TensorMeta of the schema.
-absl::StatusOr<TensorMeta> ParseTensorMeta(const nlohmann::json& json);
 
 }  // namespace modelpress::pt2

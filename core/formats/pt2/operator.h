@@ -106,6 +106,10 @@ class OperatorContext {
   // Gives output o its value, which is of type `type`, in its own type.
   void Out(const std::string& value, DataType type, int o = 0);
   void Out(const std::string& value) { Out(value, OutType()); }
+  // What is given to output 0 is 0 in every element.
+  void MarkZeros() { zeros_ = true; }
+  // Whether the value is known to be 0 in every element.
+  bool IsZeros(const std::string& value) const { return scope_.conversion().zeros.contains(value); }
   // An integer of the graph.
   void OutScalar(const std::string& value) { Bind(0, value); }
 
@@ -121,7 +125,7 @@ class OperatorContext {
   }
   std::string Ints64(const Ints& values) { return model().Int64s(std::span(values)); }
   // The elements of `value`, of shape `from`, in shape `to`: a constant shape wherever one says it.
-  std::string Reshape(const std::string& value, const TensorMeta& from, const TensorMeta& to);
+  std::string Reshape(const std::string& value, const TensorMeta& source, const TensorMeta& target);
   std::string Reshape(const std::string& value, const Ints& dims) {
     return builder().Reshape(value, dims);
   }
@@ -152,6 +156,7 @@ class OperatorContext {
   std::vector<std::string> outputs_;
   int first_node_;
   std::vector<std::pair<int, std::string>> results_;
+  bool zeros_ = false;
   absl::Status status_;
 };
 
@@ -175,6 +180,9 @@ class OperatorRegistry {
   };
 
   static const OperatorRegistry& Get();
+  // What translations know a target by: without "torch.ops.", other names of the same operator, and the underscore of
+  // in-place forms.
+  static std::string PlainName(std::string_view target);
 
   // Targets without "torch.ops.": "aten.add.Tensor", or "aten.relu" for every overload of that name.
   void Add(std::string_view target, Translate translate) {

@@ -9,6 +9,7 @@
 #include "core/base/status.h"
 #include "core/base/zip_archive.h"
 #include "core/formats/pt2/graph_reader.h"
+#include "core/formats/pt2/schema_json.h"
 #include "core/formats/pytorch/checkpoint.h"
 #include "core/formats/weights/json_text.h"
 

@@ -1,8 +1,8 @@
 // Activation functions.
 //
-//   relu, elu, selu, leaky_relu, softplus, prelu, gelu, softmax, log_softmax -> the ONNX operator of that name
-//   relu6, hardtanh -> Clip       silu -> x * Sigmoid(x)     mish -> x * Tanh(Softplus(x))    softshrink -> Shrink
-//   hardswish -> x * HardSigmoid(x; 1/6, 1/2)                celu -> alpha * Elu(x / alpha)   glu -> a * Sigmoid(b)
+//   relu, elu, selu, celu, leaky_relu, softplus, prelu, gelu, mish, hardswish, softmax, log_softmax -> the ONNX operator of
+//     that name
+//   relu6, hardtanh -> Clip       silu -> x * Sigmoid(x)     softshrink -> Shrink      glu -> a * Sigmoid(b)
 //   threshold, hardshrink -> Where                           log_sigmoid -> -Softplus(-x)
 #include "core/formats/pt2/operator.h"
 
@@ -44,11 +44,9 @@ void Gated(OperatorContext& c) {
   DataType type;
   const std::string x = Input(c, &type);
   const std::string_view name = c.name();
-  std::string gate;
-  if (name == "silu") gate = c.Add("Sigmoid", {x});
-  if (name == "mish") gate = c.Add("Tanh", {c.Add("Softplus", {x})});
-  if (name == "hardswish") gate = c.Add("HardSigmoid", {x}, {{"alpha", 1.0F / 6}, {"beta", 0.5F}});
-  c.Out(c.Add("Mul", {x, gate}), type);
+  if (name == "hardswish") return c.Out(c.Add("HardSwish", {x}), type);
+  if (name == "mish") return c.Out(c.Add("Mish", {x}), type);
+  c.Out(c.Add("Mul", {x, c.Add("Sigmoid", {x})}), type);
 }
 
 void HardSigmoid(OperatorContext& c) {
@@ -63,8 +61,8 @@ void Exponential(OperatorContext& c) {
   const std::string_view name = c.name();
   if (name == "selu") return c.Out(c.Add("Selu", {x}), type);
   if (name == "celu") {
-    const std::string alpha = c.Number(type, c.Float("alpha", 1));
-    return c.Out(c.Add("Mul", {c.Add("Elu", {c.Add("Div", {x, alpha})}), alpha}), type);
+    if (c.Float("alpha", 1) == 0) return c.Malformed("its alpha is 0");
+    return c.Out(c.Add("Celu", {x}, {{"alpha", Number(c, "alpha", 1)}}), type);
   }
   const double scale = c.Float("scale", 1), input_scale = c.Float("input_scale", 1);
   if (input_scale != 1) return c.Refuse("its input_scale is not 1");
@@ -77,7 +75,7 @@ void LeakyRelu(OperatorContext& c) {
   DataType type;
   const std::string x = Input(c, &type);
   float slope = Number(c, "negative_slope", 0.01);
-  if (c.name() == "rrelu") {
+  if (c.name().starts_with("rrelu")) {
     if (c.Bool("training", false))
       return c.Refuse("it is random in training", "export the module in eval mode");
     slope = (Number(c, "lower", 0.125) + Number(c, "upper", 1.0 / 3)) / 2;
@@ -168,7 +166,9 @@ void RegisterPt2Operators_activations(OperatorRegistry& registry) {
   registry.Add({"aten.silu", "aten.mish", "aten.hardswish"}, Gated);
   registry.Add("aten.hardsigmoid", HardSigmoid);
   registry.Add({"aten.elu", "aten.selu", "aten.celu"}, Exponential);
-  registry.Add({"aten.leaky_relu", "aten.rrelu"}, LeakyRelu);
+  registry.Add({"aten.leaky_relu", "aten.rrelu", "aten.rrelu_with_noise",
+                "aten.rrelu_with_noise_functional"},
+               LeakyRelu);
   registry.Add("aten.softplus", Softplus);
   registry.Add({"aten.log_sigmoid", "aten.log_sigmoid_forward"}, LogSigmoid);
   registry.Add("aten.softsign", Softsign);

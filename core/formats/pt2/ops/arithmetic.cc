@@ -29,15 +29,14 @@ std::string TimesAlpha(OperatorContext& c, const std::string& value, DataType ty
   return c.Add("Mul", {value, c.InAs("alpha", type)});
 }
 
-// Real and imaginary parts of a tensor; real ones have none ("").
+// Real and imaginary parts of a tensor, with a last axis of one; real ones have none ("").
 std::pair<std::string, std::string> Parts(OperatorContext& c, std::string_view name,
                                           DataType type) {
-  if (!c.IsTensor(name) || !IsComplex(c.Type(name))) return {c.InAs(name, type), ""};
   const std::string x = c.InAs(name, type);
-  const auto part = [&](int64_t i) {
-    return c.Add("Gather", {x, c.model().Int64(i)}, {{"axis", int64_t{-1}}});
-  };
-  return {part(0), part(1)};
+  if (!c.IsTensor(name)) return {x, ""};
+  const int rank = c.Rank(name);
+  if (!IsComplex(c.Type(name))) return {rank == 0 ? x : c.Unsqueeze(x, {-1}), ""};
+  return {c.Slice(x, rank, 0, 1), c.Slice(x, rank, 1, 2)};
 }
 
 void Complex(OperatorContext& c) {
@@ -61,7 +60,7 @@ void Complex(OperatorContext& c) {
     imaginary = c.Add(op, {ai.empty() ? zero : ai, bi.empty() ? zero : bi});
     if (ai.empty() || bi.empty()) imaginary = c.Add("Add", {imaginary, c.Add("Mul", {real, zero})});
   }
-  c.Out(c.Concat({c.Unsqueeze(real, {-1}), c.Unsqueeze(imaginary, {-1})}, -1), type);
+  c.Out(c.Concat({real, imaginary}, -1), type);
 }
 
 void Linear(OperatorContext& c) {
@@ -84,11 +83,8 @@ std::string FloorDivide(OperatorContext& c, const Pair& pair) {
   const std::string zero = c.Number(pair.type, 0), one = c.Number(pair.type, 1);
   const std::string mod = c.Add("Mod", {a, b}, {{"fmod", int64_t{1}}});
   std::string quotient = c.Add("Div", {c.Add("Sub", {a, mod}), b});
-  const std::string is_rest = c.Add("Not", {c.Add("Equal", {mod, zero})});
-  const std::string other_sign =
-      c.Add("Xor", {c.Add("Less", {b, zero}), c.Add("Less", {mod, zero})});
-  quotient = c.Add("Where",
-                   {c.Add("And", {is_rest, other_sign}), c.Add("Sub", {quotient, one}), quotient});
+  const std::string other_sign = c.Add("Less", {c.Add("Mul", {c.Add("Sign", {mod}), b}), zero});
+  quotient = c.Add("Where", {other_sign, c.Add("Sub", {quotient, one}), quotient});
   const std::string floor = c.Add("Floor", {quotient});
   const std::string up =
       c.Add("Greater", {c.Add("Sub", {quotient, floor}), c.Number(pair.type, 0.5)});
@@ -117,11 +113,10 @@ void Remainder(OperatorContext& c) {
   if (integers) return c.Out(c.Add("Mod", {pair.a, pair.b}), pair.type);
   const std::string zero = c.Number(pair.type, 0);
   const std::string mod = c.Add("Mod", {pair.a, pair.b}, {{"fmod", int64_t{1}}});
-  const std::string is_rest = c.Add("Not", {c.Add("Equal", {mod, zero})});
+  // A rest of the other sign than the divisor.
   const std::string other_sign =
-      c.Add("Xor", {c.Add("Less", {pair.b, zero}), c.Add("Less", {mod, zero})});
-  c.Out(c.Add("Where", {c.Add("And", {is_rest, other_sign}), c.Add("Add", {mod, pair.b}), mod}),
-        pair.type);
+      c.Add("Less", {c.Add("Mul", {c.Add("Sign", {mod}), pair.b}), zero});
+  c.Out(c.Add("Where", {other_sign, c.Add("Add", {mod, pair.b}), mod}), pair.type);
 }
 
 void Power(OperatorContext& c) {

@@ -24,6 +24,8 @@ std::string RepeatHeads(OperatorContext& c, std::string_view name, DataType type
   const std::string spread = c.Unsqueeze(x, {2});
   const std::string repeated = c.Add("Tile", {spread, c.Ints64({1, 1, heads / own, 1, 1})});
   // [batch, own, times, length, width] -> [batch, heads, length, width]
+  const int64_t width = c.Extent(name, 3);
+  if (width > 0) return c.builder().Reshape(repeated, {0, heads, -1, width}, /*copy_zeros=*/true);
   const std::string shape = c.Add("Shape", {x}, {{"start", int64_t{2}}});
   return c.Add("Reshape", {repeated, c.Concat({c.Ints64({0, heads}), shape}, 0)});
 }
@@ -69,20 +71,21 @@ void Attention(OperatorContext& c) {
   const std::string nothing = c.Number(type, -std::numeric_limits<double>::infinity());
   bool masked = false;
   if (c.Bool("is_causal", false)) scores = c.Add("Where", {CausalMask(c), scores, nothing});
-  if (c.Has("attn_mask")) {
+  const std::string_view mask = c.name().contains("efficient") || c.name().contains("cudnn") ||
+                                        c.name().contains("overrideable")
+                                    ? "attn_bias"
+                                    : "attn_mask";
+  if (c.Has(mask)) {
     masked = true;
-    if (c.Type("attn_mask") == ScalarType::kBool) {
-      scores = c.Add("Where", {c.In("attn_mask"), scores, nothing});
+    if (c.Type(mask) == ScalarType::kBool) {
+      scores = c.Add("Where", {c.In(mask), scores, nothing});
     } else {
-      scores = c.Add("Add", {scores, c.InAs("attn_mask", type)});
+      scores = c.Add("Add", {scores, c.InAs(mask, type)});
     }
   }
   std::string weights = c.Add("Softmax", {scores}, {{"axis", int64_t{-1}}});
-  if (masked) {
-    const std::string largest =
-        c.Add("ReduceMax", {scores, c.Ints64({-1})}, {{"keepdims", int64_t{1}}});
-    weights = c.Add("Where", {c.Add("Equal", {largest, nothing}), c.Number(type, 0), weights});
-  }
+  // Of a row of minus infinities, Softmax makes NaN.
+  if (masked) weights = c.Add("Where", {c.Add("IsNaN", {weights}), c.Number(type, 0), weights});
   c.Out(c.Add("MatMul", {weights, v}), type);
 }
 
@@ -91,7 +94,9 @@ void Attention(OperatorContext& c) {
 void RegisterPt2Operators_attention(OperatorRegistry& registry) {
   registry.Add(
       {"aten.scaled_dot_product_attention", "aten._scaled_dot_product_flash_attention_for_cpu",
-       "aten._scaled_dot_product_attention_math"},
+       "aten._scaled_dot_product_attention_math", "aten._scaled_dot_product_flash_attention",
+       "aten._scaled_dot_product_efficient_attention", "aten._scaled_dot_product_cudnn_attention",
+       "aten._scaled_dot_product_fused_attention_overrideable"},
       Attention);
 }
 

@@ -2,6 +2,7 @@
 //
 //   cond       -> If; its branches read the outer values
 //   while_loop -> the condition once, then Loop, whose body is the source's body followed by the condition
+//   scan, map  -> Scan
 //   wrap_with_set_grad_enabled, wrap_with_autocast that is off, and other wrappers -> the graph inside, in place
 // Assertions and range constraints compute nothing and are left out.
 #include "absl/cleanup/cleanup.h"
@@ -228,6 +229,55 @@ void WhileLoop(OperatorContext& c) {
   for (int o = 0; o < c.output_count(); ++o) c.Out(made[static_cast<size_t>(o)], c.OutType(o), o);
 }
 
+// scan(graph, states, tensors, others) and map(graph, tensors, others): the graph on each slice along the first axis.
+void OverSlices(OperatorContext& c) {
+  const Graph* step = GraphAt(c, 0);
+  if (step == nullptr) return;
+  const auto count = [&](size_t i) -> size_t {
+    return i < c.node().inputs.size() ? c.node().inputs[i].second.names.size() : 0;
+  };
+  const bool has_states = c.name() == "scan";
+  const size_t states = has_states ? count(1) : 0, sliced = count(has_states ? 2 : 1);
+  Names inputs;
+  std::vector<std::string> names;
+  if (!Operands(c, 1, &inputs, &names)) return;
+  const size_t given = states + sliced;
+  if (sliced == 0 || inputs.size() < given || step->inputs.size() != inputs.size() ||
+      step->outputs.size() != static_cast<size_t>(c.output_count()) ||
+      step->outputs.size() < states) {
+    return c.Malformed("its graph takes or gives other tensors than it has");
+  }
+  onnx::GraphProto graph;
+  graph.set_name(c.builder().scope() + "/step");
+  import::GraphBuilder builder(&c.model(), &graph);
+  builder.SetScope(graph.name());
+  Names bound;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (i >= given) {
+      bound.push_back(inputs[i]);
+      continue;
+    }
+    onnx::ValueInfoProto* value = graph.add_input();
+    value->set_name(c.model().UniqueValue(graph.name() + "/" + step->inputs[i].text));
+    value->mutable_type()->mutable_tensor_type()->set_elem_type(
+        static_cast<int32_t>(TypeOf(*step, step->inputs[i])));
+    bound.push_back(value->name());
+  }
+  const Names outputs = Inline(c, *step, &builder, bound);
+  if (!c.ok()) return;
+  absl::flat_hash_set<std::string> used;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    AddOutput(builder, TypeOf(*step, step->outputs[i]), outputs[i],
+              !used.insert(outputs[i]).second);
+  }
+  inputs.resize(given);
+  const Names made = c.builder().AddMany(
+      "Scan", inputs,
+      {{"body", std::move(graph)}, {"num_scan_inputs", static_cast<int64_t>(sliced)}},
+      c.output_count());
+  for (int o = 0; o < c.output_count(); ++o) c.Out(made[static_cast<size_t>(o)], c.OutType(o), o);
+}
+
 // The first graph among the arguments, on the tensors behind it.
 void Wrapper(OperatorContext& c) {
   size_t at = 0;
@@ -264,6 +314,7 @@ void Nothing(OperatorContext&) {}
 void RegisterPt2Operators_control(OperatorRegistry& registry) {
   registry.Add("higher_order.cond", Cond);
   registry.Add("higher_order.while_loop", WhileLoop);
+  registry.Add({"higher_order.scan", "higher_order.map_impl"}, OverSlices);
   registry.Add(
       {"higher_order.wrap_with_set_grad_enabled", "higher_order.wrap_with_autocast",
        "higher_order.wrap_activation_checkpoint", "higher_order.tag_activation_checkpoint"},

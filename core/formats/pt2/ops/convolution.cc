@@ -60,6 +60,17 @@ void Convolution(OperatorContext& c) {
   c.Out(y, type);
 }
 
+// [time, batch, channels], weights [width, in, out].
+void ConvolutionOverTime(OperatorContext& c) {
+  const DataType type = FloatOnly(c.Target().type);
+  const int64_t pad = c.Int("pad", 0);
+  if (pad < 0) return c.Malformed("its padding is negative");
+  const std::string x = c.builder().Transpose(c.InAs("self", type), {1, 2, 0});
+  const std::string w = c.builder().Transpose(c.InAs("weight", type), {2, 1, 0});
+  const std::string y = c.Add("Conv", {x, w, c.InAs("bias", type)}, {{"pads", Ints{pad, pad}}});
+  c.Out(c.builder().Transpose(y, {2, 0, 1}), type);
+}
+
 }  // namespace
 
 void RegisterPt2Operators_convolution(OperatorRegistry& registry) {
@@ -67,6 +78,7 @@ void RegisterPt2Operators_convolution(OperatorRegistry& registry) {
       {"aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.convolution", "aten._convolution",
        "aten.conv_transpose1d", "aten.conv_transpose2d", "aten.conv_transpose3d"},
       Convolution);
+  registry.Add("aten.conv_tbc", ConvolutionOverTime);
 }
 
 }  // namespace modelpress::pt2

@@ -1,6 +1,6 @@
 // Tensors made of nothing but numbers.
 //
-//   zeros, ones, full, empty (zeros), and their _like and new_ forms -> Expand of a number
+//   zeros, ones, full, empty (zeros), and their _like and new_ forms -> a constant up to 1024 elements, else Expand of a number
 //   arange -> a constant up to 1024 elements, else Range      linspace, eye, tril_indices, windows -> constants
 // What is random is refused.
 #include <cmath>
@@ -20,7 +20,20 @@ void Filled(OperatorContext& c) {
   const std::string value = name.contains("full")   ? c.InAs("fill_value", type)
                             : name.contains("ones") ? c.Number(type, 1)
                                                     : c.Number(type, 0);
-  c.Out(c.Expand(value, c.Target()));
+  if (name.contains("zeros")) c.MarkZeros();
+  const TensorMeta& target = c.Target();
+  const absl::StatusOr<uint64_t> count = target.is_static()
+                                             ? ElementCount(target.dims())
+                                             : absl::StatusOr<uint64_t>(kMostConstant + 1);
+  if (target.rank() == 0) return c.Out(value);
+  const onnx::TensorProto* number = c.model().FindConstant(value);
+  if (number == nullptr || !count.ok() || *count > kMostConstant)
+    return c.Out(c.Expand(value, target));
+  const absl::StatusOr<std::span<const std::byte>> one = c.model().model().Bytes(*number);
+  if (!one.ok()) return c.Fail(one.status());
+  std::vector<std::byte> all;
+  for (uint64_t i = 0; i < *count; ++i) all.insert(all.end(), one->begin(), one->end());
+  c.Out(c.model().Constant(type, target.dims(), all));
 }
 
 void ScalarTensor(OperatorContext& c) { c.Out(c.InAs("s", c.OutType())); }
@@ -57,7 +70,9 @@ void Arange(OperatorContext& c) {
   const bool floating = IsFloating(c.Target().type);
   if (IsNumber(c, "start") && IsNumber(c, "end") && IsNumber(c, "step")) {
     const double start = c.Float("start", 0), end = c.Float("end", 0), step = c.Float("step", 1);
-    const double count = std::ceil((end - start) / step);
+    // range has its end too.
+    const double count = c.name() == "range" ? std::floor((end - start) / step) + 1
+                                             : std::ceil((end - start) / step);
     if (!(step != 0) || !(std::abs(count) < 9e15)) return c.Malformed("its step is 0");
     if (count <= kMostConstant && std::abs(start) < 9e15 && std::abs(end) < 9e15) {
       std::vector<double> values;
@@ -65,6 +80,7 @@ void Arange(OperatorContext& c) {
       return OutNumbers(c, values);
     }
   }
+  if (c.name() == "range") return c.Refuse("it has more than 1024 elements, or a computed end");
   const DataType type =
       floating ? (c.Target().type == ScalarType::kFloat64 ? DataType::kDouble : DataType::kFloat)
                : DataType::kInt64;
@@ -85,6 +101,25 @@ void Linspace(OperatorContext& c) {
     values.push_back(i < (steps + 1) / 2 ? start + left * step : end - right * step);
   }
   if (steps == 1) values[0] = start;
+  if (c.name() == "logspace") {
+    const double base = c.Float("base", 10);
+    for (double& value : values) value = std::pow(base, value);
+  }
+  OutNumbers(c, values);
+}
+
+// Places of the results of a Fourier transform: i / (n d), the upper half negative unless it is left out.
+void Frequencies(OperatorContext& c) {
+  const int64_t size = c.Int("n", 0);
+  const double step = c.Float("d", 1);
+  if (size < 1 || !(step != 0)) return c.Malformed("its size or step is 0");
+  if (!c.Affordable(static_cast<double>(size))) return;
+  const bool half = c.name() == "fft_rfftfreq";
+  std::vector<double> values;
+  for (int64_t i = 0; i < (half ? size / 2 + 1 : size); ++i) {
+    const int64_t place = half || i < (size + 1) / 2 ? i : i - size;
+    values.push_back(static_cast<double>(place) / (static_cast<double>(size) * step));
+  }
   OutNumbers(c, values);
 }
 
@@ -126,6 +161,8 @@ void TriangleIndices(OperatorContext& c) {
 // a - b cos(2 pi i / n) + c cos(4 pi i / n)
 void Window(OperatorContext& c) {
   const int64_t length = c.Int("window_length", 0);
+  const double beta_limit = c.name() == "kaiser_window" ? c.Float("beta", 12) : 0;
+  if (!(std::abs(beta_limit) < 700)) return c.Refuse("its beta is too large");
   if (length < 0 || c.Target().rank() != 1 || c.Target().dims()[0] != length)
     return c.Malformed("its length is not valid");
   if (!c.Affordable(static_cast<double>(length))) return;
@@ -140,6 +177,18 @@ void Window(OperatorContext& c) {
   const double period =
       static_cast<double>(c.Bool("periodic", true) ? length : std::max<int64_t>(length - 1, 1));
   std::vector<double> values;
+  if (c.name() == "bartlett_window" || c.name() == "kaiser_window") {
+    const double beta = c.Float("beta", 12), half = period / 2;
+    for (int64_t i = 0; i < length; ++i) {
+      const double place = (static_cast<double>(i) - half) / half;  // -1 .. 1
+      const double kaiser =
+          std::cyl_bessel_i(0, beta * std::sqrt(std::max(0.0, 1 - place * place))) /
+          std::cyl_bessel_i(0, beta);
+      const double value = c.name() == "kaiser_window" ? kaiser : 1 - std::abs(place);
+      values.push_back(length == 1 ? 1 : value);
+    }
+    return OutNumbers(c, values);
+  }
   for (int64_t i = 0; i < length; ++i) {
     const double angle = 2 * std::numbers::pi * static_cast<double>(i) / period;
     values.push_back(length == 1 ? 1 : a - b * std::cos(angle) + d * std::cos(2 * angle));
@@ -148,6 +197,7 @@ void Window(OperatorContext& c) {
 }
 
 void Random(OperatorContext& c) {
+  if (!c.Wants(0)) return;  // what modules draw for training and do not use
   c.Refuse("it makes random numbers", "give them to the module as an input");
 }
 
@@ -160,11 +210,14 @@ void RegisterPt2Operators_creation(OperatorRegistry& registry) {
        "aten.new_empty", "aten.empty_permuted", "aten.empty_strided", "aten.new_empty_strided"},
       Filled);
   registry.Add("aten.scalar_tensor", ScalarTensor);
-  registry.Add("aten.arange", Arange);
-  registry.Add("aten.linspace", Linspace);
+  registry.Add({"aten.arange", "aten.range"}, Arange);
+  registry.Add({"aten.linspace", "aten.logspace"}, Linspace);
+  registry.Add({"aten.fft_fftfreq", "aten.fft_rfftfreq"}, Frequencies);
   registry.Add("aten.eye", Eye);
   registry.Add({"aten.tril_indices", "aten.triu_indices"}, TriangleIndices);
-  registry.Add({"aten.hann_window", "aten.hamming_window", "aten.blackman_window"}, Window);
+  registry.Add({"aten.hann_window", "aten.hamming_window", "aten.blackman_window",
+                "aten.bartlett_window", "aten.kaiser_window"},
+               Window);
   registry.Add({"aten.rand", "aten.randn", "aten.randint", "aten.rand_like", "aten.randn_like",
                 "aten.randint_like", "aten.randperm", "aten.bernoulli", "aten.multinomial",
                 "aten.normal", "aten.uniform", "aten.poisson"},

@@ -1,7 +1,8 @@
-// Fourier transforms along the last or a given axis, as products with matrices of cosines and sines; complex numbers have
-// their parts on a last axis of two.
+// Fourier transforms; complex numbers have their parts on a last axis of two.
 //
-//   fft_rfft, fft_fft, fft_ifft, fft_irfft -> MatMul      stft -> Gather of the frames, times the window, MatMul
+//   fft_rfft, fft_fft, fft_ifft -> DFT, where they cut or pad a product with a matrix of cosines and sines
+//   fft_irfft -> MatMul      those over several axes -> DFT along each, MatMul where the result is real
+//   stft -> Gather of the frames, times the window, DFT
 //   real, imag, complex, conj, angle       -> Gather, Concat, and their formulas
 #include <cmath>
 #include <numbers>
@@ -54,6 +55,16 @@ std::string Swapped(OperatorContext& c, const std::string& x, int64_t axis, int 
   return c.builder().Transpose(x, perm);
 }
 
+// The transform of complex numbers along an axis, by DFT, whose inverse divides by the size. Real ones have a last axis of
+// one.
+std::string Along(OperatorContext& c, const std::string& x, int64_t axis, bool inverse,
+                  bool onesided = false) {
+  Attributes attributes;
+  if (inverse) attributes.push_back({"inverse", int64_t{1}});
+  if (onesided) attributes.push_back({"onesided", int64_t{1}});
+  return c.Add("DFT", {x, "", c.model().Int64(axis)}, std::move(attributes));
+}
+
 void Transform(OperatorContext& c) {
   const std::string_view name = c.name();
   const bool real_in = !IsComplex(c.Type("self")), real_out = name == "fft_irfft";
@@ -75,6 +86,13 @@ void Transform(OperatorContext& c) {
     return c.Malformed("its size is not valid");
   const double factor = Norm(c.Text("norm", "backward"), size, inverse);
   const std::string x = c.InAs("self", type);
+  if (!real_out && size == extent && type == DataType::kFloat) {
+    const bool onesided = name == "fft_rfft";
+    std::string y = Along(c, real_in ? c.Unsqueeze(x, {-1}) : x, axis, inverse, onesided);
+    const double left = inverse ? factor * static_cast<double>(size) : factor;
+    if (std::abs(left - 1) > 1e-12) y = c.Add("Mul", {y, c.Number(type, left)});
+    return c.Out(y, type);
+  }
   std::string real = real_in ? x : Part(c, x, 0), imaginary = real_in ? "" : Part(c, x, 1);
   // What is beyond the size is cut; what is missing is zero, and so needs no rows.
   int64_t rows = std::min(extent, size);
@@ -115,6 +133,129 @@ void Transform(OperatorContext& c) {
   c.Out(Join(c, Swapped(c, y_real, axis, rank), Swapped(c, y_imaginary, axis, rank)), type);
 }
 
+// What the result is multiplied by, for `mode` 0 (as it is), 1 (by the root of the size), 2 (by the size); `divided`:
+// it has been divided by the size already.
+std::string Normalized(OperatorContext& c, const std::string& x, double size, int64_t mode,
+                       bool divided, DataType type) {
+  double factor = mode == 0 ? 1 : mode == 1 ? 1 / std::sqrt(size) : 1 / size;
+  if (divided) factor *= size;
+  // 1 but for rounding
+  return std::abs(factor - 1) < 1e-12 ? x : c.Add("Mul", {x, c.Number(type, factor)});
+}
+
+// The product of extents; negative where one is not known.
+double SizeOf(OperatorContext& c, const Ints& axes) {
+  double size = 1;
+  for (const int64_t axis : axes) {
+    const int64_t extent = c.Extent("self", axis);
+    if (extent < 1) return -1;
+    size *= static_cast<double>(extent);
+  }
+  return size;
+}
+
+// [.., k, ..] complex to real of `size` elements along the axis: only the first half of the numbers is there. As the sum
+// of cosines and sines; not divided.
+std::string RealInverse(OperatorContext& c, const std::string& x, int64_t axis, int rank,
+                        int64_t extent, int64_t size, DataType type) {
+  const int64_t rows = std::min(extent, size / 2 + 1);
+  std::vector<double> cosines, sines;
+  for (int64_t k = 0; k < rows; ++k) {
+    // Elements but the first (and the middle one of an even size) stand for their mirror images too.
+    const bool single = k == 0 || 2 * k == size;
+    for (int64_t n = 0; n < size; ++n) {
+      const double angle =
+          2 * std::numbers::pi * static_cast<double>((n * k) % size) / static_cast<double>(size);
+      cosines.push_back((single ? 1 : 2) * std::cos(angle));
+      sines.push_back(single ? 0 : -2 * std::sin(angle));
+    }
+  }
+  const auto product = [&](int64_t part, const std::vector<double>& table) {
+    std::string y = Swapped(c, Part(c, x, part), axis, rank);
+    if (rows < extent) y = c.Slice(y, rank - 1, 0, rows);
+    const std::vector<float> floats(table.begin(), table.end());
+    return c.Add("MatMul",
+                 {y, c.Cast(c.model().Floats(floats, Ints{rows, size}), DataType::kFloat, type)});
+  };
+  return Swapped(c, c.Add("Add", {product(0, cosines), product(1, sines)}), axis, rank);
+}
+
+DataType PartType(OperatorContext& c) {
+  const ScalarType type = c.Target().type;
+  return type == ScalarType::kComplex128 || type == ScalarType::kFloat64 ? DataType::kDouble
+                                                                         : DataType::kFloat;
+}
+
+// Axes in the order that they are given in.
+Ints Dimensions(OperatorContext& c, Ints otherwise) {
+  Ints axes = c.Has("dim") ? c.IntList("dim") : std::move(otherwise);
+  const int rank = c.Rank("self");
+  for (int64_t& axis : axes) {
+    if (axis < 0) axis += rank;
+    if (axis < 0 || axis >= rank) {
+      c.Malformed("its axes do not exist");
+      return {};
+    }
+  }
+  return axes;
+}
+
+// Transforms over several axes: fft2, fftn, rfft2, ..., and those that decompositions end in (_fft_c2c, _fft_r2c, _fft_c2r).
+void OverAxes(OperatorContext& c) {
+  const std::string_view name = c.name();
+  const bool primitive = name.starts_with("_fft");
+  const bool real_in = name == "_fft_r2c" || name.starts_with("fft_rfft"),
+             real_out = name == "_fft_c2r" || name.starts_with("fft_irfft");
+  const bool inverse = primitive ? (real_out || (name == "_fft_c2c" && !c.Bool("forward", true)))
+                                 : name.starts_with("fft_i");
+  const int rank = c.Rank("self");
+  Ints all(static_cast<size_t>(rank));
+  std::iota(all.begin(), all.end(), 0);
+  Ints axes = Dimensions(c, name.ends_with('2') && !primitive ? Ints{-2, -1} : all);
+  if (!c.ok() || axes.empty()) return c.Refuse("it transforms over no axes");
+  const DataType type = PartType(c);
+  std::string x = c.InAs("self", type);
+  const int64_t last = axes.back();
+  int64_t last_size = c.Target().rank() == rank
+                          ? c.Target().sizes[static_cast<size_t>(last)].value.value_or(-1)
+                          : -1;
+  if (const Ints sizes = c.Has("s") ? c.IntList("s") : Ints{}; !sizes.empty()) {
+    if (sizes.size() != axes.size())
+      return c.Refuse("it has sizes for other axes than it transforms");
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      const bool shown = real_out && i + 1 == sizes.size();
+      if (!shown && sizes[i] != c.Extent("self", axes[i]))
+        return c.Refuse("it cuts or pads its input", "do so before it");
+    }
+  }
+  double size = SizeOf(c, axes);
+  if (real_out && size > 0)
+    size = size / static_cast<double>(c.Extent("self", last)) * static_cast<double>(last_size);
+  if (!(size > 0) || (real_out && last_size < 1))
+    return c.Refuse("the extents of its axes are not known before the model runs",
+                    "give --input-shape");
+  int64_t mode = 0;
+  if (primitive) {
+    mode = c.Int("normalization", 0);
+  } else {
+    const std::string norm = c.Text("norm", "backward");
+    mode = norm == "ortho" ? 1 : (norm == "backward") == inverse ? 2 : 0;
+  }
+  if (!real_in && IsComplex(c.Type("self")) == false) x = c.Unsqueeze(x, {-1});
+  if (real_in) x = c.Unsqueeze(x, {-1});
+  Ints others(axes.begin(), axes.end() - (real_in || real_out ? 1 : 0));
+  if (real_in) x = Along(c, x, last, false, c.Bool("onesided", true));
+  for (const int64_t axis : others) x = Along(c, x, axis, inverse);
+  if (!real_out) return c.Out(Normalized(c, x, size, mode, inverse, type), type);
+  // Divided by what the other axes have.
+  const int64_t extent = c.Extent("self", last);
+  if (!c.Affordable(static_cast<double>(extent) * static_cast<double>(last_size))) return;
+  x = RealInverse(c, x, last, rank, extent, last_size, type);
+  double factor = mode == 0 ? 1 : mode == 1 ? 1 / std::sqrt(size) : 1 / size;
+  factor *= size / static_cast<double>(last_size);
+  c.Out(c.Add("Mul", {x, c.Number(type, factor)}), type);
+}
+
 void Stft(OperatorContext& c) {
   if (c.Bool("center", false))
     return c.Refuse("it pads its input itself", "call it with center=False on a padded signal");
@@ -129,11 +270,8 @@ void Stft(OperatorContext& c) {
   if (size < 1 || size > extent || size > (1 << 14) || hop < 1 || length < 1 || length > size)
     return c.Malformed("its frames do not fit its signal");
   const bool onesided = c.Bool("onesided", true);
-  const int64_t frames = (extent - size) / hop + 1, columns = onesided ? size / 2 + 1 : size;
-  if (!c.Affordable(static_cast<double>(frames) * static_cast<double>(size)) ||
-      !c.Affordable(static_cast<double>(size) * static_cast<double>(columns))) {
-    return;
-  }
+  const int64_t frames = (extent - size) / hop + 1;
+  if (!c.Affordable(static_cast<double>(frames) * static_cast<double>(size))) return;
   Ints table;
   for (int64_t f = 0; f < frames; ++f) {
     for (int64_t n = 0; n < size; ++n) table.push_back(f * hop + n);
@@ -149,13 +287,11 @@ void Stft(OperatorContext& c) {
     if (length < size) window = c.Add("Pad", {window, c.Ints64({left, size - length - left})});
     x = c.Add("Mul", {x, window});
   }
-  const double factor = c.Bool("normalized", false) ? 1 / std::sqrt(static_cast<double>(size)) : 1;
-  const std::string real = c.Add("MatMul", {x, Table(c, size, columns, size, false, factor, type)});
-  const std::string imaginary =
-      c.Add("MatMul", {x, Table(c, size, columns, size, true, -factor, type)});
-  // [batch, frames, bins] -> [batch, bins, frames, 2]
-  const Ints perm = rank == 2 ? Ints{0, 2, 1} : Ints{1, 0};
-  c.Out(Join(c, c.builder().Transpose(real, perm), c.builder().Transpose(imaginary, perm)), type);
+  std::string y = Along(c, c.Unsqueeze(x, {-1}), rank, false, onesided);
+  if (c.Bool("normalized", false))
+    y = c.Add("Mul", {y, c.Number(type, 1 / std::sqrt(static_cast<double>(size)))});
+  // [batch, frames, bins, 2] -> [batch, bins, frames, 2]
+  c.Out(c.builder().Transpose(y, rank == 2 ? Ints{0, 2, 1, 3} : Ints{1, 0, 2}), type);
 }
 
 void Parts(OperatorContext& c) {
@@ -188,6 +324,10 @@ void Compose(OperatorContext& c) {
 
 void RegisterPt2Operators_fourier(OperatorRegistry& registry) {
   registry.Add({"aten.fft_rfft", "aten.fft_fft", "aten.fft_ifft", "aten.fft_irfft"}, Transform);
+  registry.Add({"aten.fft_fft2", "aten.fft_ifft2", "aten.fft_fftn", "aten.fft_ifftn",
+                "aten.fft_rfft2", "aten.fft_rfftn", "aten.fft_irfft2", "aten.fft_irfftn",
+                "aten._fft_c2c", "aten._fft_r2c", "aten._fft_c2r"},
+               OverAxes);
   registry.Add("aten.stft", Stft);
   registry.Add({"aten.real", "aten.imag"}, Parts);
   registry.Add({"aten.conj", "aten._conj", "aten.conj_physical"}, Conjugate);

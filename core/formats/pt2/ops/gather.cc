@@ -64,7 +64,7 @@ void Embedding(OperatorContext& c) {
 
 void EmbeddingBag(OperatorContext& c) {
   const int64_t mode = c.Int("mode", 0);
-  if (mode != 0 && mode != 1) return c.Refuse("it takes the largest of each bag");
+  if (mode < 0 || mode > 2) return c.Malformed("its mode is not known");
   if (c.Rank("indices") != 1) return c.Refuse("its indices have more than one axis");
   const DataType type = ComputeType(c.Target().type);
   const std::string indices = Indices(c, "indices");
@@ -95,6 +95,20 @@ void EmbeddingBag(OperatorContext& c) {
   const std::string width = c.Add("Shape", {rows}, {{"start", int64_t{1}}});
   const std::string zeros = c.Add("Expand", {c.Number(type, 0), c.Concat({bag_count, width}, 0)});
   const Attributes add = {{"reduction", std::string("add")}};
+  if (mode == 2) {
+    const std::string nothing = c.Number(type, -std::numeric_limits<double>::infinity());
+    const std::string counted =
+        c.Add("Where", {c.Add("Greater", {column, c.Number(type, 0)}), rows, nothing});
+    const std::string none = c.Add("Expand", {nothing, c.Concat({bag_count, width}, 0)});
+    const std::string largest =
+        c.Add("ScatterND", {none, bag, counted}, {{"reduction", std::string("max")}});
+    const std::string empty = c.Add("Equal", {largest, nothing});
+    c.Out(c.Add("Where", {empty, c.Number(type, 0), largest}), type);
+    for (int o = 1; o < c.output_count(); ++o) {
+      if (c.Wants(o)) return c.Refuse("more of its results is read than the bags");
+    }
+    return;
+  }
   std::string sums = c.Add("ScatterND", {zeros, bag, rows}, add);
   if (mode == 1) {
     const std::string none = c.Add("Expand", {c.Number(type, 0), bag_count});

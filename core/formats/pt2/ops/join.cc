@@ -17,8 +17,11 @@ void Cat(OperatorContext& c) {
   for (size_t i = 0; i < values.size(); ++i) {
     const TensorMeta& meta = c.scope().Meta(c.List("tensors")[i]);
     const bool nothing = meta.rank() == 1 && meta.sizes[0].value == 0 && c.Target().rank() != 1;
-    if (!nothing) kept.push_back(values[i]);
+    const bool no_rows = meta.rank() == c.Target().rank() && meta.rank() > 0 &&
+                         meta.sizes[static_cast<size_t>(c.Axis("dim", 0, meta.rank()))].value == 0;
+    if (!nothing && !no_rows) kept.push_back(values[i]);
   }
+  if (kept.empty() && !values.empty()) kept.push_back(values[0]);
   if (kept.empty()) return c.Malformed("it joins nothing");
   c.Out(c.Concat(std::move(kept), c.Axis("dim", 0, c.Target().rank())));
 }

@@ -4,8 +4,8 @@
 //   layer_norm -> LayerNormalization over the last axes      rms_norm -> x / sqrt(mean(x^2) + eps) * weight
 //   group_norm -> InstanceNormalization of the groups as channels, then weight and bias
 //   instance_norm -> InstanceNormalization     _weight_norm -> v * g / |v|
-//   cosine_similarity, pairwise_distance, cdist -> their formulas
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "core/formats/pt2/operator.h"
@@ -26,13 +26,46 @@ std::string OrConstant(OperatorContext& c, std::string_view name, DataType type,
   return c.Cast(c.model().Floats(values, Ints{count}), DataType::kFloat, type);
 }
 
+// Without running statistics, by those of the batch, in eval mode too: what instance_norm becomes when it is decomposed.
+void BatchStatistics(OperatorContext& c, DataType type) {
+  const int rank = c.Rank("input");
+  const int64_t channels = c.Extent("input", 1);
+  if (rank < 2) return c.Malformed("its input has no channels");
+  for (int o = 1; o < c.output_count(); ++o) {
+    if (c.Wants(o)) return c.Refuse("the statistics of its batch are read");
+  }
+  const std::string x = c.InAs("input", type);
+  if (c.Extent("input", 0) == 1 && rank > 2 && type != DataType::kDouble) {
+    return c.Out(c.Add("InstanceNormalization",
+                       {x, OrConstant(c, "weight", type, channels, 1),
+                        OrConstant(c, "bias", type, channels, 0)},
+                       {{"epsilon", static_cast<float>(c.Float("eps", 1e-5))}}),
+                 type);
+  }
+  Ints axes = {0}, dims(static_cast<size_t>(rank - 1), 1);
+  for (int64_t i = 2; i < rank; ++i) axes.push_back(i);
+  dims[0] = -1;
+  const Attributes keep = {{"keepdims", int64_t{1}}};
+  const std::string apart = c.Add("Sub", {x, c.Add("ReduceMean", {x, c.Ints64(axes)}, keep)});
+  const std::string variance =
+      c.Add("ReduceMean", {c.Add("Mul", {apart, apart}), c.Ints64(axes)}, keep);
+  const std::string root =
+      c.Add("Sqrt", {c.Add("Add", {variance, c.Number(type, c.Float("eps", 1e-5))})});
+  std::string y = c.Add("Div", {apart, root});
+  if (c.Has("weight")) y = c.Add("Mul", {y, c.Reshape(c.InAs("weight", type), dims)});
+  if (c.Has("bias")) y = c.Add("Add", {y, c.Reshape(c.InAs("bias", type), dims)});
+  c.Out(y, type);
+}
+
 void BatchNorm(OperatorContext& c) {
   const bool training = c.Bool("training", false) || c.Bool("use_input_stats", false);
+  const DataType type = ComputeType(c.Target().type);
+  if (training && (c.overload() == "no_stats" || !c.Has("running_mean")))
+    return BatchStatistics(c, type);
   if (training) {
     return c.Refuse("it normalizes by its own batch, as in training",
                     "export the module in eval mode (module.eval())");
   }
-  const DataType type = ComputeType(c.Target().type);
   const int64_t channels = c.Extent("input", 1);
   const std::string x = c.InAs("input", type);
   c.Out(c.Add("BatchNormalization",
@@ -123,8 +156,57 @@ void RmsNorm(OperatorContext& c) {
 
 std::string Length(OperatorContext& c, const std::string& x, const Ints& axes, bool keep) {
   if (axes.empty()) return c.Add("Abs", {x});
-  return c.Add("Sqrt", {c.Add("ReduceSum", {c.Add("Mul", {x, x}), c.Ints64(axes)},
-                              {{"keepdims", int64_t{keep}}})});
+  return c.Add("ReduceL2", {x, c.Ints64(axes)}, {{"keepdims", int64_t{keep}}});
+}
+
+// Weights in this form as one constant: they are what compression works on. False where they are not constant.
+bool ConstantWeightNorm(OperatorContext& c, int64_t axis, DataType type) {
+  const Argument *v_name = c.Find("v"), *g_name = c.Find("g");
+  if (!c.IsTensor("v") || !c.IsTensor("g") || type != DataType::kFloat) return false;
+  const NamedTensor *v = c.scope().Weight(v_name->text), *g = c.scope().Weight(g_name->text);
+  if (v == nullptr || g == nullptr || v->type != type || g->type != type) return false;
+  uint64_t outer = 1, channels = 1, inner = 1;
+  for (size_t i = 0; i < v->dims.size(); ++i) {
+    uint64_t& part = axis < 0 || static_cast<int64_t>(i) > axis ? inner
+                     : static_cast<int64_t>(i) < axis           ? outer
+                                                                : channels;
+    part *= static_cast<uint64_t>(v->dims[i]);
+  }
+  if (g->data.length != channels * sizeof(float) ||
+      v->data.length != outer * channels * inner * sizeof(float))
+    return false;
+  absl::StatusOr<WeightArena::Room> room = c.model().arena().Allocate(v->data.length);
+  if (!room.ok()) {
+    c.Fail(room.status());
+    return true;
+  }
+  const auto at = [](const WeightRef& data, uint64_t i) {
+    float value;
+    std::memcpy(&value, data.bytes().data() + i * sizeof(value), sizeof(value));
+    return value;
+  };
+  for (uint64_t channel = 0; channel < channels; ++channel) {
+    double squares = 0;
+    const auto visit = [&](const auto& element) {
+      for (uint64_t o = 0; o < outer; ++o) {
+        for (uint64_t i = 0; i < inner; ++i) element((o * channels + channel) * inner + i);
+      }
+    };
+    visit([&](uint64_t i) { squares += double{at(v->data, i)} * at(v->data, i); });
+    const double factor = at(g->data, channel) / std::sqrt(squares);
+    visit([&](uint64_t i) {
+      const float value = static_cast<float>(at(v->data, i) * factor);
+      std::memcpy(room->bytes.data() + i * sizeof(value), &value, sizeof(value));
+    });
+  }
+  const absl::StatusOr<std::string> made =
+      c.model().Weight(c.node().OutputNames()[0], type, v->dims, room->weight);
+  if (!made.ok()) {
+    c.Fail(made.status());
+  } else {
+    c.Out(*made, type);
+  }
+  return true;
 }
 
 void WeightNorm(OperatorContext& c) {
@@ -136,57 +218,10 @@ void WeightNorm(OperatorContext& c) {
   for (int64_t i = 0; i < rank; ++i) {
     if (i != axis) axes.push_back(i);
   }
+  if (!c.Wants(1) && ConstantWeightNorm(c, axis, type)) return;
   const std::string length = Length(c, v, axes, true);
   c.Out(c.Add("Mul", {v, c.Add("Div", {g, length})}), type);
   if (c.Wants(1)) c.Out(length, type, 1);
-}
-
-void Cosine(OperatorContext& c) {
-  const DataType type = ComputeType(c.Target().type);
-  const std::string a = c.InAs("x1", type), b = c.InAs("x2", type);
-  const int rank = std::max(c.Rank("x1"), c.Rank("x2"));
-  const int64_t axis =
-      c.Axis("dim", 1, rank) - rank;  // from the end: the other one may have fewer axes
-  const std::string epsilon = c.Number(type, c.Float("eps", 1e-8));
-  const auto divided = [&](const std::string& x) {
-    return c.Add("Div", {x, c.Add("Max", {Length(c, x, {axis}, true), epsilon})});
-  };
-  c.Out(c.Add("ReduceSum", {c.Add("Mul", {divided(a), divided(b)}), c.Ints64({axis})},
-              {{"keepdims", int64_t{0}}}),
-        type);
-}
-
-// The norm of order p of `apart` along its last axis.
-std::string Distance(OperatorContext& c, const std::string& apart, double p, DataType type,
-                     bool keep) {
-  const Attributes attributes = {{"keepdims", int64_t{keep}}};
-  const std::string axes = c.Ints64({-1});
-  if (p == 2) return Length(c, apart, {-1}, keep);
-  const std::string magnitude = c.Add("Abs", {apart});
-  if (p == 1) return c.Add("ReduceSum", {magnitude, axes}, attributes);
-  if (std::isinf(p)) return c.Add("ReduceMax", {magnitude, axes}, attributes);
-  if (p == 0) {
-    const std::string is =
-        c.Cast(c.Add("Greater", {magnitude, c.Number(type, 0)}), DataType::kBool, type);
-    return c.Add("ReduceSum", {is, axes}, attributes);
-  }
-  const std::string sum =
-      c.Add("ReduceSum", {c.Add("Pow", {magnitude, c.Number(type, p)}), axes}, attributes);
-  return c.Add("Pow", {sum, c.Number(type, 1 / p)});
-}
-
-void PairwiseDistance(OperatorContext& c) {
-  const DataType type = ComputeType(c.Target().type);
-  const std::string apart = c.Add("Add", {c.Add("Sub", {c.InAs("x1", type), c.InAs("x2", type)}),
-                                          c.Number(type, c.Float("eps", 1e-6))});
-  c.Out(Distance(c, apart, c.Float("p", 2), type, c.Bool("keepdim", false)), type);
-}
-
-void Cdist(OperatorContext& c) {
-  const DataType type = ComputeType(c.Target().type);
-  const std::string a = c.Unsqueeze(c.InAs("x1", type), {-2}),
-                    b = c.Unsqueeze(c.InAs("x2", type), {-3});
-  c.Out(Distance(c, c.Add("Sub", {a, b}), c.Float("p", 2), type, false), type);
 }
 
 }  // namespace
@@ -200,9 +235,6 @@ void RegisterPt2Operators_normalization(OperatorRegistry& registry) {
   registry.Add({"aten.layer_norm", "aten.native_layer_norm"}, LayerNorm);
   registry.Add({"aten.rms_norm", "aten._fused_rms_norm"}, RmsNorm);
   registry.Add({"aten._weight_norm", "aten._weight_norm_interface"}, WeightNorm);
-  registry.Add("aten.cosine_similarity", Cosine);
-  registry.Add("aten.pairwise_distance", PairwiseDistance);
-  registry.Add({"aten.cdist", "aten._cdist_forward"}, Cdist);
 }
 
 }  // namespace modelpress::pt2

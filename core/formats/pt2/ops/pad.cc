@@ -1,7 +1,7 @@
 // Padding: pad, constant_pad_nd, reflection_pad, replication_pad.
 //
 //   constant -> Pad (negative amounts cut)    reflect -> Pad "reflect"    replicate -> Pad "edge"
-//   circular -> Concat of the end, the tensor and the start, axis by axis
+//   circular -> Pad "wrap"
 // torch lists amounts from the last axis on, begin and end of each.
 #include <algorithm>
 #include <limits>
@@ -49,17 +49,6 @@ void Pad(OperatorContext& c) {
       own != DataType::kInt16 && own != DataType::kUint16 && own != DataType::kBfloat16;
   const DataType type = kernel ? own : ComputeType(c.Target().type);
   std::string x = Cut(c, c.InAs("self", type), begins, ends);
-  if (mode == "circular") {
-    for (size_t axis = 0; axis < begins.size(); ++axis) {
-      Names parts;
-      const int64_t at = static_cast<int64_t>(axis);
-      if (begins[axis] > 0) parts.push_back(c.Slice(x, at, -begins[axis], kEnd));
-      parts.push_back(x);
-      if (ends[axis] > 0) parts.push_back(c.Slice(x, at, 0, ends[axis]));
-      x = c.Concat(std::move(parts), at);
-    }
-    return c.Out(x, type);
-  }
   Ints pads = begins;
   pads.insert(pads.end(), ends.begin(), ends.end());
   if (std::ranges::all_of(pads, [](int64_t amount) { return amount == 0; })) return c.Out(x, type);
@@ -68,10 +57,11 @@ void Pad(OperatorContext& c) {
     if (c.Has("value") && c.Float("value", 0) != 0) inputs.push_back(c.InAs("value", type));
     return c.Out(c.Add("Pad", std::move(inputs)), type);
   }
-  if (mode != "reflect" && mode != "replicate") return c.Refuse("its mode is not known");
-  c.Out(c.Add("Pad", {x, c.Ints64(pads)},
-              {{"mode", mode == "reflect" ? std::string("reflect") : std::string("edge")}}),
-        type);
+  if (mode == "replicate") mode = "edge";
+  if (mode == "circular") mode = "wrap";
+  if (mode != "reflect" && mode != "edge" && mode != "wrap")
+    return c.Refuse("its mode is not known");
+  c.Out(c.Add("Pad", {x, c.Ints64(pads)}, {{"mode", mode}}), type);
 }
 
 }  // namespace

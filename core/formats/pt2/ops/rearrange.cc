@@ -1,8 +1,9 @@
 // Elements in other places of the same tensor.
 //
 //   flip -> Slice backwards      roll -> Slice twice, Concat      rot90 -> Transpose and flip
-//   tril, triu -> Trilu          diagonal -> Gather of the two axes as one     diag_embed -> Where(on the diagonal, x, 0)
+//   tril, triu -> Trilu
 //   unfold -> Gather of the windows' indices      pixel_shuffle, pixel_unshuffle, channel_shuffle -> Reshape, Transpose
+#include <algorithm>
 #include <limits>
 #include <numeric>
 
@@ -65,6 +66,19 @@ void Roll(OperatorContext& c) {
   c.Out(x);
 }
 
+// The middle to the front, or back.
+void FourierShift(OperatorContext& c) {
+  std::string x = c.In("self");
+  const int rank = c.Rank("self");
+  for (const int64_t axis : c.Axes("dim", rank)) {
+    const int64_t extent = c.Extent("self", axis);
+    if (extent < 0)
+      return c.Refuse("its extents are not known before the model runs", "give --input-shape");
+    x = Rolled(c, x, axis, c.name() == "fft_fftshift" ? extent / 2 : (extent + 1) / 2, extent);
+  }
+  c.Out(x);
+}
+
 void Rotate(OperatorContext& c) {
   Ints dims = c.Has("dims") ? c.IntList("dims") : Ints{0, 1};
   const int rank = c.Rank("self");
@@ -94,88 +108,6 @@ void Triangle(OperatorContext& c) {
   if (const int64_t diagonal = c.Int("diagonal", 0); diagonal != 0)
     inputs.push_back(c.model().Int64(diagonal));
   c.Out(c.Add("Trilu", std::move(inputs), {{"upper", int64_t{c.name() == "triu"}}}), type);
-}
-
-// The axes other than two, then those.
-Ints TwoLast(int rank, int64_t a, int64_t b) {
-  Ints perm;
-  for (int64_t i = 0; i < rank; ++i) {
-    if (i != a && i != b) perm.push_back(i);
-  }
-  perm.push_back(a);
-  perm.push_back(b);
-  return perm;
-}
-
-void DiagonalOf(OperatorContext& c, int64_t offset, int64_t a, int64_t b) {
-  const int rank = c.Rank("self");
-  if (a == b) return c.Malformed("its two axes are one");
-  if (offset > kMost || offset < -kMost) return c.Malformed("its offset is absurd");
-  const int64_t rows = c.Extent("self", a), columns = c.Extent("self", b);
-  if (rows < 0 || columns < 0)
-    return c.Refuse("the extents of its axes are not known before the model runs");
-  if (!c.Affordable(static_cast<double>(rows) + static_cast<double>(columns))) return;
-  std::string x = c.builder().Transpose(c.In("self"), TwoLast(rank, a, b));
-  Ints dims(static_cast<size_t>(rank - 2), 0), indices;
-  dims.push_back(rows * columns);
-  x = c.builder().Reshape(x, dims, /*copy_zeros=*/true);
-  for (int64_t i = std::max<int64_t>(0, -offset); i < rows && i + offset < columns; ++i) {
-    indices.push_back(i * columns + i + offset);
-  }
-  c.Out(c.Add("Gather", {x, c.Ints64(indices)}, {{"axis", int64_t{-1}}}));
-}
-
-// x on a diagonal of the last two axes of the result, which are then put to their places.
-void DiagonalMatrix(OperatorContext& c, int64_t offset, int64_t a, int64_t b) {
-  const int rank = c.Rank("self");
-  const int64_t extent = c.Extent("self", rank - 1);
-  if (extent < 0) return c.Refuse("the extent of its last axis is not known before the model runs");
-  const int64_t size = extent + std::abs(offset);
-  if (!c.Affordable(static_cast<double>(size) * static_cast<double>(size))) return;
-  Ints source;
-  std::vector<uint8_t> mask(static_cast<size_t>(size * size), 0);
-  for (int64_t i = 0; i < size; ++i) {
-    source.push_back(std::clamp<int64_t>(i, 0, std::max<int64_t>(extent - 1, 0)));
-    if (i + offset >= 0 && i + offset < size) mask[static_cast<size_t>(i * size + i + offset)] = 1;
-  }
-  const DataType type = ComputeType(c.Target().type);
-  if (extent == 0) return c.Out(c.Expand(c.Number(type, 0), c.Target()), type);
-  const std::string rows =
-      c.Add("Gather", {c.InAs("self", type), c.Ints64(source)}, {{"axis", int64_t{-1}}});
-  // An upper diagonal takes element i in row i, a lower one in column i.
-  const std::string spread = c.Unsqueeze(rows, {offset >= 0 ? int64_t{-1} : int64_t{-2}});
-  const std::string where =
-      c.model().Constant(DataType::kBool, Ints{size, size}, std::as_bytes(std::span(mask)));
-  const std::string y = c.Add("Where", {where, spread, c.Number(type, 0)});
-  const Ints perm = TwoLast(rank + 1, a, b);
-  Ints inverse(perm.size());
-  for (size_t i = 0; i < perm.size(); ++i)
-    inverse[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
-  c.Out(c.builder().Transpose(y, inverse), type);
-}
-
-void Diagonal(OperatorContext& c) {
-  const int rank = c.Rank("self");
-  if (rank < 2) return c.Malformed("its input has less than two axes");
-  DiagonalOf(c, c.Int("offset", 0), c.Axis("dim1", 0, rank), c.Axis("dim2", 1, rank));
-}
-
-void DiagEmbed(OperatorContext& c) {
-  const int rank = c.Rank("self");
-  if (rank < 1) return c.Malformed("its input has no axes");
-  const int64_t offset = c.Int("offset", 0), a = c.Axis("dim1", -2, rank + 1),
-                b = c.Axis("dim2", -1, rank + 1);
-  if (a == b) return c.Malformed("its two axes are one");
-  if (offset > kMost || offset < -kMost) return c.Malformed("its offset is absurd");
-  DiagonalMatrix(c, offset, a, b);
-}
-
-void Diag(OperatorContext& c) {
-  const int64_t offset = c.Int("diagonal", 0);
-  if (offset > kMost || offset < -kMost) return c.Malformed("its offset is absurd");
-  if (c.Rank("self") == 1) return DiagonalMatrix(c, offset, 0, 1);
-  if (c.Rank("self") != 2) return c.Malformed("its input is neither a vector nor a matrix");
-  DiagonalOf(c, offset, 0, 1);
 }
 
 void Unfold(OperatorContext& c) {
@@ -256,10 +188,8 @@ void RegisterPt2Operators_rearrange(OperatorRegistry& registry) {
   registry.Add({"aten.fliplr", "aten.flipud"}, FlipSides);
   registry.Add("aten.roll", Roll);
   registry.Add("aten.rot90", Rotate);
+  registry.Add({"aten.fft_fftshift", "aten.fft_ifftshift"}, FourierShift);
   registry.Add({"aten.tril", "aten.triu"}, Triangle);
-  registry.AddView({"aten.diagonal", "aten.diagonal_copy"}, Diagonal, nullptr);
-  registry.Add({"aten.diag_embed"}, DiagEmbed);
-  registry.Add("aten.diag", Diag);
   registry.AddView({"aten.unfold", "aten.unfold_copy"}, Unfold, nullptr);
   registry.Add({"aten.pixel_shuffle", "aten.pixel_unshuffle", "aten.channel_shuffle"}, Shuffled);
 }

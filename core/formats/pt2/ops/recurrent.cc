@@ -243,10 +243,15 @@ void Recurrent(OperatorContext& c) {
   std::string x = c.InAs("input", type);
   Names states = layers.lstm ? c.ListAs("hx", type) : Names{c.InAs("hx", type)};
   if (states.size() != (layers.lstm ? 2u : 1u)) return c.Malformed("its states are missing");
+  // ONNX starts from zeros by itself.
+  const bool from_zeros =
+      layers.projection == 0 &&
+      std::ranges::all_of(states, [&](const std::string& state) { return c.IsZeros(state); });
+  if (from_zeros) std::ranges::fill(states, std::string());
   const bool alone = rank == 2;  // no batch
   if (alone) {
     x = c.Unsqueeze(x, {1});
-    for (std::string& state : states) state = c.Unsqueeze(state, {1});
+    for (std::string& state : states) state = state.empty() ? "" : c.Unsqueeze(state, {1});
   } else if (batch_first) {
     x = c.builder().Transpose(x, {1, 0, 2});
   }
@@ -280,7 +285,8 @@ void Recurrent(OperatorContext& c) {
       if (layers.biases) b.push_back({direction.b_ih, direction.b_hh});
     }
     const auto state = [&](const std::string& all) {
-      return layers.count == 1 ? all : c.Slice(all, 0, layer * ways, (layer + 1) * ways);
+      if (all.empty() || layers.count == 1) return all;
+      return c.Slice(all, 0, layer * ways, (layer + 1) * ways);
     };
     Names inputs = {x,
                     Together(c, w, layers.cell.gates, layers.hidden, type),

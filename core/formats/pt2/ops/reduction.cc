@@ -99,10 +99,10 @@ void Norm(OperatorContext& c) {
   const Ints axes = c.Axes("dim", c.Rank(self));
   const bool keep = c.Bool("keepdim", false);
   const double order = c.Has("ord") ? c.Float("ord", 2) : c.Float("p", 2);
-  const std::string magnitude = c.Add("Abs", {x});
+  const std::string magnitude = order == 2 || order == 0 ? "" : c.Add("Abs", {x});
   std::string y;
   if (order == 2) {
-    y = c.Add("Sqrt", {Reduce(c, "ReduceSum", c.Add("Mul", {x, x}), axes, keep)});
+    y = Reduce(c, "ReduceL2", x, axes, keep);
   } else if (order == 1) {
     y = Reduce(c, "ReduceSum", magnitude, axes, keep);
   } else if (std::isinf(order)) {

@@ -42,6 +42,7 @@ std::vector<double> Factors(OperatorContext& c, int axes) {
 
 void Upsample(OperatorContext& c) {
   const std::string_view name = c.name(), self = Input(c);
+  // The runtime's antialias gives other numbers where one axis grows and another shrinks.
   if (name.ends_with("_aa"))
     return c.Refuse("it smooths before it samples (antialias)", "export with antialias=False");
   const int axes = name.contains("1d") ? 1 : name.contains("2d") ? 2 : 3;

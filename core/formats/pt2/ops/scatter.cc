@@ -34,6 +34,27 @@ std::string Reduction(OperatorContext& c) {
   return "none";
 }
 
+// Sums divided by how much meets at a place.
+void ScatterMean(OperatorContext& c, const std::string& x, const std::string& index,
+                 DataType type) {
+  if (!IsFloating(c.Target().type)) return c.Refuse("it takes means of integers");
+  const int64_t axis = c.Axis("dim", 0, c.Rank("self"));
+  const std::string updates = CutToIndex(c, c.InAs("src", type), "src");
+  const bool own = c.Bool("include_self", true);
+  const Attributes add = {{"axis", axis}, {"reduction", std::string("add")}};
+  const std::string ones = c.Expand(c.Number(type, 1), c.Meta("index"));
+  std::string start = x;
+  if (!own) {
+    start = c.Add("ScatterElements", {x, index, c.Expand(c.Number(type, 0), c.Meta("index"))},
+                  {{"axis", axis}});
+  }
+  const std::string sums = c.Add("ScatterElements", {start, index, updates}, add);
+  const std::string before = c.Expand(c.Number(type, own ? 1 : 0), c.Meta("self"));
+  std::string counts = c.Add("ScatterElements", {before, index, ones}, add);
+  if (!own) counts = c.Add("Max", {counts, c.Number(type, 1)});
+  c.Out(c.Add("Div", {sums, counts}), type);
+}
+
 void Scatter(OperatorContext& c) {
   const int rank = c.Rank("self");
   const std::string reduction = Reduction(c);
@@ -41,7 +62,7 @@ void Scatter(OperatorContext& c) {
   const std::string index = c.InAs("index", DataType::kInt64);
   std::string x = c.InAs("self", type), updates;
   if (rank == 0) return c.Refuse("its input has no axes");
-  if (c.Text("reduce", "") == "mean") return c.Refuse("it takes means of what meets at a place");
+  if (c.Text("reduce", "") == "mean") return ScatterMean(c, x, index, type);
   if (c.Has("value")) {
     updates = c.Expand(c.InAs("value", type), c.Meta("index"));
   } else {
@@ -132,6 +153,42 @@ void Fill(OperatorContext& c) {
   c.Out(c.Expand(value, c.Target()));
 }
 
+// Places count through the whole tensor.
+void Put(OperatorContext& c) {
+  const bool add = c.Bool("accumulate", false);
+  const DataType type = add ? ComputeType(c.Target().type) : c.OutType();
+  const std::string x = c.InAs("self", type), flat = c.Reshape(x, Ints{-1});
+  const std::string index = c.Reshape(c.InAs("index", DataType::kInt64), Ints{-1});
+  const std::string source = c.Reshape(c.InAs("source", type), Ints{-1});
+  const std::string y =
+      c.Add("ScatterElements", {flat, index, source},
+            {{"axis", int64_t{0}}, {"reduction", add ? std::string("add") : std::string("none")}});
+  c.Out(c.Add("Reshape", {y, c.ShapeOf(c.Target(), x)}), type);
+}
+
+// Each element to where max_pool2d took it from; indices count through a plane.
+void MaxUnpool(OperatorContext& c) {
+  const DataType type = ComputeType(c.Target().type);
+  const int rank = c.Rank("self");
+  const TensorMeta& target = c.Target();
+  if (rank != 3 && rank != 4) return c.Malformed("its input is neither an image nor a batch");
+  if (!target.is_static() || target.rank() != rank)
+    return c.Refuse("its size is not known before the model runs", "give --input-shape");
+  const Ints dims = target.dims();
+  Ints planes(dims.begin(), dims.end() - 2), flat = planes;
+  flat.push_back(-1);
+  int64_t plane = 0;
+  if (__builtin_mul_overflow(dims[dims.size() - 2], dims[dims.size() - 1], &plane))
+    return c.Malformed("its size is absurd");
+  planes.push_back(plane);
+  const std::string zeros = c.Add("Expand", {c.Number(type, 0), c.Ints64(planes)});
+  const std::string y = c.Add("ScatterElements",
+                              {zeros, c.Reshape(c.InAs("indices", DataType::kInt64), flat),
+                               c.Reshape(c.InAs("self", type), flat)},
+                              {{"axis", int64_t{rank - 2}}});
+  c.Out(c.Reshape(y, dims), type);
+}
+
 void Copy(OperatorContext& c) {
   const std::string value = c.InAs("src", c.OutType());
   c.Out(c.Meta("src").sizes == c.Target().sizes ? value : c.Expand(value, c.Target()));
@@ -145,6 +202,8 @@ void RegisterPt2Operators_scatter(OperatorRegistry& registry) {
   registry.Add("aten.masked_scatter", MaskedScatter);
   registry.Add({"aten.fill", "aten.zero"}, Fill);
   registry.Add("aten.copy", Copy);
+  registry.Add("aten.put", Put);
+  registry.Add("aten.max_unpool2d", MaxUnpool);
 }
 
 }  // namespace modelpress::pt2

@@ -103,8 +103,13 @@ Ints Permutation(OperatorContext& c) {
 }
 
 void Permuted(OperatorContext& c) {
-  const Ints perm = Permutation(c);
+  Ints perm = Permutation(c);
   if (!c.ok()) return;
+  if (IsComplex(c.Type("self"))) {
+    // The axis of the parts stays last.
+    perm.push_back(static_cast<int64_t>(perm.size()));
+    return c.Out(c.builder().Transpose(c.In("self"), perm));
+  }
   const Argument* self = c.Find("self");
   const NamedTensor* weight = self == nullptr ? nullptr : c.scope().Weight(self->text);
   const int bits = weight == nullptr ? 0 : BitsPerElement(weight->type);
@@ -129,6 +134,17 @@ std::string PermuteBack(OperatorContext& c, const std::string&, const std::strin
   for (size_t i = 0; i < perm.size(); ++i)
     inverse[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
   return c.builder().Transpose(child, inverse);
+}
+
+void BroadcastTogether(OperatorContext& c) {
+  const std::vector<std::string>& names = c.List("tensors");
+  for (int o = 0; o < c.output_count() && o < static_cast<int>(names.size()); ++o) {
+    const std::string& name = names[static_cast<size_t>(o)];
+    const absl::StatusOr<std::string> value = c.scope().Value(name);
+    if (!value.ok()) return c.Fail(value.status());
+    const bool same = c.scope().Meta(name).sizes == c.Target(o).sizes;
+    c.Out(same ? *value : c.Expand(*value, c.Target(o)), c.OutType(o), o);
+  }
 }
 
 void Same(OperatorContext& c) { c.Out(c.In(Input(c))); }
@@ -156,6 +172,7 @@ void RegisterPt2Operators_shape(OperatorRegistry& registry) {
   registry.AddView({"aten.squeeze"}, Squeezed, ReshapeBack);
   registry.AddView({"aten.expand", "aten.expand_as", "aten.broadcast_to", "aten.expand_copy"},
                    Expanded, nullptr);
+  registry.Add("aten.broadcast_tensors", BroadcastTogether);
   registry.AddView({"aten.permute", "aten.transpose", "aten.t", "aten.mT", "aten.numpy_T",
                     "aten.adjoint", "aten.movedim", "aten.moveaxis", "aten.swapaxes",
                     "aten.swapdims", "aten.permute_copy", "aten.matrix_H"},

@@ -13,7 +13,12 @@ namespace {
 
 constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();
 
-int64_t SliceAxis(OperatorContext& c) { return c.Axis("dim", 0, c.Rank("self")); }
+int64_t SliceAxis(OperatorContext& c) {
+  const std::string_view name = c.name();
+  if (name == "hsplit") return c.Rank("self") > 1 ? 1 : 0;
+  if (name == "vsplit" || name == "dsplit") return name == "dsplit" ? 2 : 0;
+  return c.Axis("dim", 0, c.Rank("self"));
+}
 
 // One bound of a slice as a vector; numbers stay numbers.
 std::string Bound(OperatorContext& c, std::string_view name, int64_t otherwise) {
@@ -226,10 +231,10 @@ void RegisterPt2Operators_slice(OperatorRegistry& registry) {
   registry.AddView({"aten.select", "aten.select_copy"}, Select, SelectBack);
   registry.AddView({"aten.narrow"}, Narrow, NarrowBack);
   registry.AddView({"aten.unbind", "aten.unbind_copy"}, Unbind, UnbindBack);
-  registry.AddView(
-      {"aten.split", "aten.split_with_sizes", "aten.chunk", "aten.tensor_split", "aten.split_copy",
-       "aten.split_with_sizes_copy", "aten.unsafe_split", "aten.unsafe_chunk"},
-      Split, SplitBack);
+  registry.AddView({"aten.split", "aten.split_with_sizes", "aten.chunk", "aten.tensor_split",
+                    "aten.split_copy", "aten.split_with_sizes_copy", "aten.unsafe_split",
+                    "aten.unsafe_chunk", "aten.hsplit", "aten.vsplit", "aten.dsplit"},
+                   Split, SplitBack);
   registry.Add({"aten.slice_scatter", "aten.select_scatter"}, SliceScatter);
 }
 

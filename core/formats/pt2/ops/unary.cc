@@ -72,9 +72,7 @@ void Absolute(OperatorContext& c) {
   // Real and imaginary parts are the last axis.
   const DataType type = c.OutType();
   const std::string x = c.InAs("self", type);
-  const std::string sum =
-      c.Add("ReduceSum", {c.Add("Mul", {x, x}), c.Ints64({-1})}, {{"keepdims", int64_t{0}}});
-  c.Out(c.Add("Sqrt", {sum}), type);
+  c.Out(c.Add("ReduceL2", {x, c.Ints64({-1})}, {{"keepdims", int64_t{0}}}), type);
 }
 
 std::string Truncated(OperatorContext& c, const std::string& x, DataType type) {
