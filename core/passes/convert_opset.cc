@@ -3,8 +3,9 @@
 //   opset 9:  Dropout (ratio=0.5), Slice (starts, ends as attributes), ...
 //   opset 13: Dropout (x, ratio), Slice (x, starts, ends, axes), ...
 //
-// By libonnx's version converter, one adapter for each operator and version step; weights stay in
-// their files (see opset_conversion.h). Where no adapter exists the pass refuses, instead of
+// By libonnx's version converter, one adapter for each operator and version step; back from the
+// newest versions by rules of our own (opset_lowering.h). Weights stay in their files (see
+// opset_conversion.h). Where no adapter exists the pass refuses, instead of
 // changing the number alone.
 #include <memory>
 

@@ -12,6 +12,7 @@
 #include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/model/graph.h"
+#include "core/quant/opset_lowering.h"
 #include "core/quant/opset_relabel.h"
 #include "onnx/shape_inference/implementation.h"
 #include "onnx/version_converter/convert.h"
@@ -197,12 +198,13 @@ absl::Status ConvertDefaultDomain(Model& model, int64_t target) {
     return Refusal(from, target, "the model has functions of its own, which are not converted")
         .Remedy("export the model without functions");
   }
-  // As far back as the same graph is valid, without libonnx, which has no way back for most of the newest versions.
+  // As far back as the same graph is valid, or can be said in older words, without libonnx, which has no way back for most of the newest versions.
   absl::Status relabelled;
   if (target < from) {
     for (const int64_t back : {std::max(target, kOldestRelabelledOpset), kOldestTypesOpset}) {
       if (back < target || back >= from) continue;
       Model copy = model.Clone();
+      LowerNodes(copy, back);
       relabelled = RelabelOpset(copy, back);
       if (!relabelled.ok()) continue;
       if (back != target) MP_RETURN_IF_ERROR(ConvertDefaultDomain(copy, target));

@@ -82,8 +82,11 @@ std::string Obstacle(const onnx::NodeProto& node, int64_t from, int64_t target,
   if (then == nullptr || then->Deprecated()) return "it came later";
   if (now->SinceVersion() == then->SinceVersion()) return "";
   // Other meaning or other names of the same attributes.
-  if (op == "GridSample" || op == "GroupNormalization" || op == "RoiAlign" ||
-      op == "BatchNormalization") {
+  if (op == "GridSample" || op == "GroupNormalization" || op == "RoiAlign")
+    return "it meant something else";
+  // Inference is the same in all versions from 9 on.
+  if (op == "BatchNormalization" &&
+      (node.output_size() != 1 || IntAttribute(node, "training_mode", 0) != 0)) {
     return "it meant something else";
   }
   if (op == "Pad" && StringAttribute(node, "mode") == "wrap") return "its mode came later";
