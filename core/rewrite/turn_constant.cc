@@ -111,50 +111,100 @@ absl::Status ConstantTurner::Finish() {
   return absl::OkStatus();
 }
 
+namespace {
+
+// An axis of the output: its extent, and how far apart its elements are on both sides, in bytes.
+struct OutputAxis {
+  size_t extent, from, to;
+};
+
+// The output's axes, outermost first, without those of one element, and neighbours that are neighbours in the source too as
+// one.
+std::vector<OutputAxis> OutputAxes(std::span<const int64_t> dims, std::span<const int64_t> perm,
+                                   size_t width) {
+  std::vector<size_t> strides(dims.size(), width);
+  for (size_t i = dims.size(); i-- > 1;) strides[i - 1] = strides[i] * static_cast<size_t>(dims[i]);
+  std::vector<OutputAxis> axes;
+  for (const int64_t axis : perm) {
+    const size_t extent = static_cast<size_t>(dims[static_cast<size_t>(axis)]),
+                 from = strides[static_cast<size_t>(axis)];
+    if (extent == 1) continue;
+    if (!axes.empty() && axes.back().from == extent * from) {
+      axes.back() = {axes.back().extent * extent, from, 0};
+    } else {
+      axes.push_back({extent, from, 0});
+    }
+  }
+  size_t to = width;
+  for (size_t i = axes.size(); i-- > 0; to *= axes[i].extent) axes[i].to = to;
+  return axes;
+}
+
+// rows x columns elements: neighbours of a column are `rows.from` bytes apart in the source and lie together in the output,
+// those of a row the other way round. In squares that both sides keep in the cache.
+template <typename T>
+void TransposeSquares(const std::byte* from, std::byte* to, const OutputAxis& rows,
+                      const OutputAxis& columns) {
+  constexpr size_t kSquare = 64 / sizeof(T);
+  for (size_t column = 0; column < columns.extent; column += kSquare) {
+    const size_t column_end = std::min(column + kSquare, columns.extent);
+    for (size_t row = 0; row < rows.extent; row += kSquare) {
+      const size_t row_end = std::min(row + kSquare, rows.extent);
+      for (size_t c = column; c < column_end; ++c) {
+        const std::byte* read = from + row * rows.from + c * sizeof(T);
+        std::byte* write = to + c * columns.to + row * sizeof(T);
+        for (size_t r = row; r < row_end; ++r, read += rows.from, write += sizeof(T))
+          std::memcpy(write, read, sizeof(T));
+      }
+    }
+  }
+}
+
+}  // namespace
+
 void TransposeBytes(std::span<const std::byte> source, std::span<const int64_t> dims,
                     std::span<const int64_t> perm, int element_bytes, std::span<std::byte> out) {
-  const size_t rank = dims.size();
   const size_t width = static_cast<size_t>(element_bytes);
   if (source.empty()) return;
-  if (rank == 0) {
+  std::vector<OutputAxis> axes = OutputAxes(dims, perm, width);
+  if (axes.empty()) {
     std::ranges::copy(source, out.begin());
     return;
   }
-  std::vector<size_t> strides(rank, width);
-  for (size_t i = rank - 1; i-- > 0;)
-    strides[i] = strides[i + 1] * static_cast<size_t>(dims[i + 1]);
-  std::vector<size_t> extent(rank), stride(rank), index(rank, 0);
-  for (size_t i = 0; i < rank; ++i) {
-    extent[i] = static_cast<size_t>(dims[static_cast<size_t>(perm[i])]);
-    stride[i] = strides[static_cast<size_t>(perm[i])];
+  // The output's last axis, and the one along which the source's elements lie together; the others are counted.
+  const OutputAxis rows = axes.back();
+  axes.pop_back();
+  const auto together = std::ranges::find(axes, width, &OutputAxis::from);
+  OutputAxis columns{1, width, 0};
+  if (rows.from != width && together != axes.end()) {
+    columns = *together;
+    axes.erase(together);
   }
-  // The innermost axis of the output in a loop of its own, the others counted like an odometer.
-  const auto run = [&](auto copy) {
-    size_t from = 0;
-    std::byte* to = out.data();
-    while (true) {
-      const std::byte* read = source.data() + from;
-      for (size_t i = 0; i < extent[rank - 1]; ++i, read += stride[rank - 1], to += width)
-        copy(to, read);
-      size_t axis = rank - 1;
-      while (axis-- > 0) {
-        from += stride[axis];
-        if (++index[axis] < extent[axis]) break;
-        from -= stride[axis] * extent[axis];
-        index[axis] = 0;
-      }
-      if (axis == static_cast<size_t>(-1)) return;
+  std::vector<size_t> index(axes.size(), 0);
+  const std::byte* from = source.data();
+  std::byte* to = out.data();
+  while (true) {
+    if (rows.from == width) {
+      std::memcpy(to, from, rows.extent * width);
+    } else if (width == 1) {
+      TransposeSquares<uint8_t>(from, to, rows, columns);
+    } else if (width == 2) {
+      TransposeSquares<uint16_t>(from, to, rows, columns);
+    } else if (width == 4) {
+      TransposeSquares<uint32_t>(from, to, rows, columns);
+    } else {
+      TransposeSquares<uint64_t>(from, to, rows, columns);
     }
-  };
-  switch (element_bytes) {
-    case 1:
-      return run([](std::byte* to, const std::byte* from) { *to = *from; });
-    case 2:
-      return run([](std::byte* to, const std::byte* from) { std::memcpy(to, from, 2); });
-    case 4:
-      return run([](std::byte* to, const std::byte* from) { std::memcpy(to, from, 4); });
-    default:
-      return run([](std::byte* to, const std::byte* from) { std::memcpy(to, from, 8); });
+    size_t axis = axes.size();
+    while (axis-- > 0) {
+      from += axes[axis].from;
+      to += axes[axis].to;
+      if (++index[axis] < axes[axis].extent) break;
+      from -= axes[axis].from * axes[axis].extent;
+      to -= axes[axis].to * axes[axis].extent;
+      index[axis] = 0;
+    }
+    if (axis == static_cast<size_t>(-1)) return;
   }
 }
 
