@@ -6,9 +6,13 @@
 #include <map>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "client/terminal/format.h"
 #include "core/base/status.h"
 
@@ -239,6 +243,48 @@ std::string TimeSection(const Report& report) {
   return absl::StrCat("Time ", FormatSeconds(total), ": ", absl::StrJoin(parts, ", "), "\n");
 }
 
+// A note without its quoted names, and the first of them.
+struct NotePattern {
+  std::string text, name;
+};
+
+NotePattern PatternOf(std::string_view note) {
+  NotePattern pattern;
+  const std::vector<std::string> pieces =
+      absl::StrSplit(absl::string_view(note.data(), note.size()), '"');
+  if (pieces.size() % 2 == 0) return {std::string(note), ""};  // a quote without its end
+  for (size_t i = 0; i < pieces.size(); i += 2) absl::StrAppend(&pattern.text, pieces[i], "*");
+  pattern.text.pop_back();
+  if (pieces.size() > 1) pattern.name = pieces[1];
+  return pattern;
+}
+
+// One line for each note; those that differ in names only, if they are many, have one with the first names. Other reports
+// have them all.
+std::string NoteLines(const Report& report) {
+  constexpr int kSeveral = 3;
+  absl::flat_hash_map<std::string, std::vector<std::string>> names;
+  for (const std::string& note : report.notes()) {
+    NotePattern pattern = PatternOf(note);
+    names[pattern.text].push_back(std::move(pattern.name));
+  }
+  absl::flat_hash_set<std::string> written;
+  std::string text;
+  for (const std::string& note : report.notes()) {
+    const NotePattern pattern = PatternOf(note);
+    const std::vector<std::string>& same = names.at(pattern.text);
+    if (same.size() <= kSeveral || pattern.name.empty()) {
+      absl::StrAppend(&text, "Note: ", Printable(note), "\n");
+    } else if (written.insert(pattern.text).second) {
+      const std::vector<std::string> first(same.begin(), same.begin() + kSeveral);
+      absl::StrAppend(&text, "Note: ", same.size(), " times: ",
+                      Printable(absl::StrReplaceAll(pattern.text, {{" * ", " "}, {" *", ""}})),
+                      " (", Printable(absl::StrJoin(first, ", ")), ", ...)\n");
+    }
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string RenderReport(const Report& report) {
@@ -252,9 +298,7 @@ std::string RenderReport(const Report& report) {
     }
     text += "\n";
   }
-  for (const std::string& note : report.notes())
-    absl::StrAppend(&text, "Note: ", Printable(note), "\n");
-  return text;
+  return text + NoteLines(report);
 }
 
 std::vector<std::vector<std::string>> TrailRows(const PassReport& pass) {

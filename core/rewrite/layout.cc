@@ -50,7 +50,7 @@ absl::Status RunGraph(Shared& shared, const AllShapes& shapes, onnx::GraphProto*
 }  // namespace
 
 std::vector<std::string> TransposeNotes(const Model& model) {
-  constexpr size_t kMost = 50;
+  constexpr size_t kMost = 2000;
   std::vector<std::string> notes;
   size_t left = 0;
   ForEachGraph(model.proto(), [&](const onnx::GraphProto& graph, int) {

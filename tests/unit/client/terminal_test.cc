@@ -168,5 +168,18 @@ TEST(ReportViewTest, SkipsAreGroupedByReason) {
               HasSubstr("left alone: not_float 1 (b6); too_small 6 (b0, b1, b2, b3, ...)"));
 }
 
+TEST(ReportViewTest, NotesThatDifferInNamesAreOne) {
+  Report report;
+  for (int i = 0; i < 5; ++i) {
+    const std::string number = std::to_string(i);
+    report.add_notes("Transpose \"t" + number + "\" stays: input \"x\" and Conv \"c" + number +
+                     "\" need different orders of axes");
+  }
+  report.add_notes("state \"s\" is an output");
+  EXPECT_EQ(RenderReport(report),
+            "Note: 5 times: Transpose stays: input and Conv need different orders of axes "
+            "(t0, t1, t2, ...)\nNote: state \"s\" is an output\n");
+}
+
 }  // namespace
 }  // namespace modelpress
