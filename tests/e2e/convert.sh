@@ -43,7 +43,13 @@ import os
 os.makedirs(sys.argv[1] + "/expect")
 npy(sys.argv[1] + "/expect/in0.npy", [1, 4, 4, 2], [0.0] * 32)
 npy(sys.argv[1] + "/expect/out0.npy", [1, 2], [3.0, -3.0])
+os.makedirs(sys.argv[1] + "/data")
+npy(sys.argv[1] + "/data/x.npy", [16, 4, 4, 2], [i * 37 % 101 / 50.5 - 1 for i in range(512)])
 P
+bounds=(--data "$WORK/data" --require sqnr_db.min=5)
+expect_code 0 "tune at once" modelpress tune "$WORK/m.tflite" "${bounds[@]}" -o "$WORK/tuned.onnx"
+expect_code 0 "tune what was converted" modelpress tune "$WORK/m.onnx" "${bounds[@]}" -o "$WORK/tuned_twice.onnx"
+check "one step gives the bytes of two" same_bytes "$WORK/tuned.onnx" "$WORK/tuned_twice.onnx"
 expect_code 4 "outputs that are not those of the caller" modelpress convert "$WORK/m.tflite" -o "$WORK/e.onnx" \
   --expect "$WORK/expect"
 expect_code 3 "a shape that does not fit" modelpress convert "$WORK/m.tflite" -o "$WORK/s.onnx" --input-shape x:1,9,4,2

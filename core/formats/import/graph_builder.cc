@@ -256,6 +256,21 @@ bool GraphBuilder::AddToGemm(const std::string& value, const std::string& added)
   return true;
 }
 
+bool GraphBuilder::KeepGatheredAxis(const std::string& value) {
+  const std::string& name = model_.Current(value);
+  const auto found = producer_.find(name);
+  if (found == producer_.end() || model_.read_.contains(name)) return false;
+  onnx::NodeProto& node = *graph_.mutable_node(found->second);
+  if (node.op_type() != "Gather") return false;
+  const onnx::TensorProto* index = model_.FindConstant(node.input(1));
+  std::vector<int64_t> values;
+  if (index == nullptr || index->dims_size() != 0 || !model_.ConstantInts(node.input(1), &values) ||
+      values.size() != 1)
+    return false;
+  node.set_input(1, model_.Int64s(values));
+  return true;
+}
+
 std::string GraphBuilder::AsOutput(const std::string& value, std::string_view wanted, bool again) {
   const std::string old = model_.Current(value);
   if (again || !producer_.contains(old)) return Rename(Add("Identity", {old}), wanted, false);

@@ -107,6 +107,10 @@ class GraphBuilder {
   // nothing is changed, where another node makes the value or `added` comes too late.
   bool AddToGemm(const std::string& value, const std::string& added);
 
+  // Makes the Gather of one constant index that makes `value` keep the axis, with an extent of 1, unless something has read
+  // the value. False, and nothing is changed, where another node makes it.
+  bool KeepGatheredAxis(const std::string& value);
+
   // A value as an output of the graph: under its wanted name, by an Identity where no node of this graph makes it or where
   // it is an output already (`again`). Returns its name.
   std::string AsOutput(const std::string& value, std::string_view wanted, bool again);

@@ -35,11 +35,31 @@ float HalfToFloat(uint16_t half) {
   return value;
 }
 
-std::vector<std::byte> UnpackNibbles(std::span<const std::byte> packed, uint64_t count) {
-  std::vector<std::byte> codes(count);
-  for (uint64_t i = 0; i < count; ++i)
-    codes[i] = (i % 2 == 0 ? packed[i / 2] : packed[i / 2] >> 4) & std::byte{0x0F};
-  return codes;
+// Codes of four bits in another order of axes, one by one: they need no room at a byte each.
+void TransposeNibbles(std::span<const std::byte> packed, const std::vector<int64_t>& dims,
+                      const std::vector<int64_t>& perm, std::span<std::byte> turned) {
+  const size_t rank = dims.size();
+  std::vector<uint64_t> strides(rank, 1), step(rank), extent(rank), at(rank, 0);
+  for (size_t i = rank; i-- > 1;) strides[i - 1] = strides[i] * static_cast<uint64_t>(dims[i]);
+  uint64_t count = 1;
+  for (size_t i = 0; i < rank; ++i) {
+    step[i] = strides[static_cast<size_t>(perm[i])];
+    extent[i] = static_cast<uint64_t>(dims[static_cast<size_t>(perm[i])]);
+    count *= extent[i];
+  }
+  std::ranges::fill(turned, std::byte{0});
+  uint64_t from = 0;
+  for (uint64_t i = 0; i < count; ++i) {
+    const std::byte code =
+        (from % 2 == 0 ? packed[from / 2] : packed[from / 2] >> 4) & std::byte{0x0F};
+    turned[i / 2] |= code << (i % 2 == 0 ? 0 : 4);
+    for (size_t axis = rank; axis-- > 0;) {
+      from += step[axis];
+      if (++at[axis] < extent[axis]) break;
+      from -= step[axis] * extent[axis];
+      at[axis] = 0;
+    }
+  }
 }
 
 void PackNibbles(std::span<const std::byte> codes, std::span<std::byte> packed) {
@@ -109,10 +129,7 @@ absl::StatusOr<std::string> GraphScope::AddPermuted(const SourceTensor& tensor,
       std::memcpy(room.bytes.data() + 4 * i, &value, sizeof(value));
     }
   } else if (bits == 4) {
-    const std::vector<std::byte> codes = UnpackNibbles(tensor.data.bytes(), count);
-    std::vector<std::byte> turned(count);
-    TransposeBytes(codes, tensor.shape, perm, 1, turned);
-    PackNibbles(turned, room.bytes);
+    TransposeNibbles(tensor.data.bytes(), tensor.shape, perm, room.bytes);
   } else {
     TransposeBytes(tensor.data.bytes(), tensor.shape, perm, bits / 8, room.bytes);
   }
@@ -170,12 +187,13 @@ absl::StatusOr<std::pair<std::string, std::string>> GraphScope::QuantizationCons
   return std::pair(model.Floats(quantization.scale, dims), model.Constant(type, dims, zeros));
 }
 
-// Most nodes of a quantized model are these; their values' names say what they are.
+// Most nodes of a quantized model are these: they have no names of their own, and the real numbers short ones, as longer ones
+// made small models a tenth larger.
 std::string GraphScope::AddUnnamed(std::string_view op, import::Names inputs,
                                    import::Attributes attributes) {
-  std::string value = builder_.Add(op, std::move(inputs), std::move(attributes));
+  const std::string value = builder_.Add(op, std::move(inputs), std::move(attributes));
   builder_.graph().mutable_node(builder_.graph().node_size() - 1)->clear_name();
-  return value;
+  return op == "DequantizeLinear" ? builder_.Rename(value, "real", /*must=*/false) : value;
 }
 
 absl::StatusOr<std::string> GraphScope::Dequantize(const std::string& codes,

@@ -230,6 +230,11 @@ absl::Status GraphScope::TranslateOperators() {
       status = context.Unsupported("it takes complex numbers");
     } else {
       status = translate(context);
+      // More outputs than the operator has, and one of them is read.
+      const bool lacks = std::ranges::any_of(op.outputs, [&](int output) {
+        return reads_[output] > 0 && !IsBound(output) && !Tensor(output).constant;
+      });
+      if (status.ok() && lacks) status = context.Unsupported("it has more outputs than are known");
     }
     if (ReasonOf(status) == ERROR_REASON_OP_UNSUPPORTED && !status.ok()) {
       conversion_.refusals.Add(op.name(), node, status);

@@ -51,6 +51,7 @@ struct Conversion {
   std::optional<std::set<std::string>> written;
   std::vector<std::string> notes;
   int depth = 0;            // graphs inside of graphs
+  int loops = 0;            // bodies of loops among them
   uint64_t translated = 0;  // operators so far; a graph that is inlined twice counts twice
 };
 
@@ -92,6 +93,8 @@ class GraphScope {
   absl::StatusOr<std::string> Dequantize(const std::string& codes, const SourceTensor& tensor,
                                          int axis);
   absl::StatusOr<std::string> Quantize(const std::string& real, const SourceTensor& tensor);
+  // Adds a QuantizeLinear or DequantizeLinear, without a name of its own.
+  std::string AddUnnamed(std::string_view op, import::Names inputs, import::Attributes attributes);
 
   // NHWC to NCHW and the like for any number of spatial axes; made once for each value.
   std::string ChannelsFirst(const std::string& value, int rank);
@@ -103,7 +106,6 @@ class GraphScope {
 
  private:
   absl::StatusOr<std::string> AddConstant(int tensor);
-  std::string AddUnnamed(std::string_view op, import::Names inputs, import::Attributes attributes);
   // Initializer of a constant's codes or numbers, axes permuted; float16 becomes float32 unless it StaysHalf.
   absl::StatusOr<std::string> AddPermuted(const SourceTensor& tensor,
                                           const std::vector<int64_t>& perm);

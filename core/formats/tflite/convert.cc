@@ -49,7 +49,7 @@ void Declare(const SourceTensor& tensor, const std::string& name, onnx::ValueInf
   value->set_name(name);
   auto* tensor_type = value->mutable_type()->mutable_tensor_type();
   tensor_type->set_elem_type(static_cast<int32_t>(ToOnnxType(tensor.type)));
-  if (!tensor.has_shape) return;
+  // Where none is written the source's runtime makes a scalar, and ONNX asks for one.
   auto* shape = tensor_type->mutable_shape();
   for (size_t i = 0; i < tensor.shape.size(); ++i) {
     auto* dim = shape->add_dim();
@@ -223,12 +223,19 @@ absl::Status DeclareOutputs(GraphScope& scope, const Signature* signature,
   return absl::OkStatus();
 }
 
-// Extents of outputs that no inference found, as the source has them.
-void CompleteShapes(const SourceGraph& source, onnx::GraphProto* graph) {
+// Extents of outputs that no inference found, as the source has them. OP_UNSUPPORTED where neither knows the rank, which ONNX
+// asks for.
+absl::Status CompleteShapes(const SourceGraph& source, onnx::GraphProto* graph) {
   for (size_t i = 0; i < source.outputs.size(); ++i) {
     const SourceTensor& tensor = source.tensors[source.outputs[i]];
+    onnx::ValueInfoProto* output = graph->mutable_output(static_cast<int>(i));
+    auto* type = output->mutable_type()->mutable_tensor_type();
+    if (!tensor.has_shape && !type->has_shape()) {
+      return Error(ERROR_REASON_OP_UNSUPPORTED, "the rank of an output is not known")
+          .Tensor(output->name())
+          .Remedy("export the model with shapes that are known");
+    }
     if (!tensor.has_shape) continue;
-    auto* type = graph->mutable_output(static_cast<int>(i))->mutable_type()->mutable_tensor_type();
     const int rank = static_cast<int>(tensor.shape.size());
     if (!type->has_shape()) {
       type->mutable_shape();
@@ -242,6 +249,7 @@ void CompleteShapes(const SourceGraph& source, onnx::GraphProto* graph) {
       }
     }
   }
+  return absl::OkStatus();
 }
 
 // The lowest version of the default domain, from 18 on, in which all nodes mean what they do: what older runtimes take,
@@ -256,11 +264,12 @@ int64_t LowestOpset(const onnx::ModelProto& model) {
       const std::string& op = node.op_type();
       if (op == "Gelu" || op == "DFT") lowest = std::max<int64_t>(lowest, 20);
       if (op != "QuantizeLinear" && op != "DequantizeLinear") continue;
-      // Codes of 4 and 16 bits, and blocks.
+      // Codes of 4 and 16 bits, and blocks. Zero points that are computed are DynamicQuantizeLinear's, of 8 bits.
       const auto zero = node.input_size() > 2 ? constants.find(node.input(2)) : constants.end();
-      const bool known = zero != constants.end() &&
-                         (zero->second == DataType::kInt8 || zero->second == DataType::kUint8 ||
-                          zero->second == DataType::kInt32);
+      const bool known = zero == constants.end() ? node.input_size() > 2
+                                                 : zero->second == DataType::kInt8 ||
+                                                       zero->second == DataType::kUint8 ||
+                                                       zero->second == DataType::kInt32;
       if (!known) lowest = kImportOpset;
     }
   });
@@ -299,8 +308,11 @@ absl::StatusOr<Model> ConvertModel(const SourceModel& source, const Import& opti
   RemoveDead(model.mutable_proto());
   MP_RETURN_IF_ERROR(OptimizeLayout(model, conversion.builder.arena(), context));
   RemoveDead(model.mutable_proto());
-  model.mutable_proto().mutable_opset_import(0)->set_version(LowestOpset(model.proto()));
-  CompleteShapes(scope.graph(), model.mutable_proto().mutable_graph());
+  const int64_t version = LowestOpset(model.proto());
+  model.mutable_proto().mutable_opset_import(0)->set_version(version);
+  // The format's version that came with the opset's: runtimes check both.
+  model.mutable_proto().set_ir_version(version <= 18 ? 8 : version <= 20 ? 9 : 10);
+  MP_RETURN_IF_ERROR(CompleteShapes(scope.graph(), model.mutable_proto().mutable_graph()));
   std::vector<std::string> found = std::move(conversion.notes);
   AddMetadata(source, &model.mutable_proto(), &found);
   for (std::string& note : TransposeNotes(model)) found.push_back(std::move(note));

@@ -27,8 +27,11 @@ Translate OperatorRegistry::Find(const SourceOperator& op) const {
     const auto found = custom_.find(op.custom);
     return found == custom_.end() ? nullptr : found->second;
   }
-  const auto found = builtin_.find(op.code);
-  return found == builtin_.end() ? nullptr : found->second;
+  for (const auto* operators : {&builtin_, &refused_}) {
+    const auto found = operators->find(op.code);
+    if (found != operators->end()) return found->second;
+  }
+  return nullptr;
 }
 
 absl::Status OperatorContext::Expect(int inputs, int outputs) const {
@@ -274,8 +277,8 @@ absl::StatusOr<std::string> OperatorContext::Bias(int i, int input, int weight) 
     MP_ASSIGN_OR_RETURN(const std::string codes, Raw(i));
     MP_ASSIGN_OR_RETURN(const auto constants,
                         scope_.QuantizationConstants(quantization, DataType::kInt32));
-    return Add("DequantizeLinear", {codes, constants.first, constants.second},
-               {{"axis", int64_t{0}}});
+    return scope_.AddUnnamed("DequantizeLinear", {codes, constants.first, constants.second},
+                             {{"axis", int64_t{0}}});
   }
   MP_ASSIGN_OR_RETURN(const std::vector<int64_t> codes, Ints(i));
   const bool fits = std::ranges::all_of(codes, [](int64_t code) {
@@ -304,8 +307,8 @@ absl::StatusOr<std::string> OperatorContext::Bias(int i, int input, int weight) 
                       scope_.QuantizationConstants(quantization, DataType::kInt32));
   Attributes attributes;
   if (quantization.per_axis()) attributes.push_back({"axis", int64_t{0}});
-  return Add("DequantizeLinear", {stored, constants.first, constants.second},
-             std::move(attributes));
+  return scope_.AddUnnamed("DequantizeLinear", {stored, constants.first, constants.second},
+                           std::move(attributes));
 }
 
 std::optional<std::vector<int64_t>> OperatorContext::TargetShape(int o, int free) const {

@@ -35,6 +35,14 @@ class OperatorContext {
     return *reinterpret_cast<const T*>(kEmptyTable + 4);
   }
 
+  // The same for the tables of newer operators (STABLEHLO_* and those after them).
+  template <typename T>
+  const T& Options2() const {
+    if (const T* options = op_.table->builtin_options_2_as<T>(); options != nullptr)
+      return *options;
+    return *reinterpret_cast<const T*>(kEmptyTable + 4);
+  }
+
   int input_count() const { return static_cast<int>(op_.inputs.size()); }
   int output_count() const { return static_cast<int>(op_.outputs.size()); }
   bool Has(int i) const { return i < input_count() && op_.inputs[i] >= 0; }
@@ -107,13 +115,25 @@ class OperatorRegistry {
   static const OperatorRegistry& Get();
 
   void Add(BuiltinOperator code, Translate translate) { builtin_[code] = translate; }
+  // Operators that are only known so that the refusal says what to do.
+  void AddRefused(BuiltinOperator code, Translate refuse) { refused_[code] = refuse; }
   void AddCustom(std::string_view name, Translate translate) { custom_.emplace(name, translate); }
+  // Of operators that are translated.
   size_t size() const { return builtin_.size() + custom_.size(); }
+  std::vector<BuiltinOperator> translated() const { return Codes(builtin_); }
+  std::vector<BuiltinOperator> refused() const { return Codes(refused_); }
   // Null for operators that nothing translates.
   Translate Find(const SourceOperator& op) const;
 
  private:
-  std::map<BuiltinOperator, Translate> builtin_;
+  using Builtins = std::map<BuiltinOperator, Translate>;
+  static std::vector<BuiltinOperator> Codes(const Builtins& operators) {
+    std::vector<BuiltinOperator> codes;
+    for (const auto& [code, translate] : operators) codes.push_back(code);
+    return codes;
+  }
+
+  Builtins builtin_, refused_;
   std::map<std::string, Translate, std::less<>> custom_;
 };
 

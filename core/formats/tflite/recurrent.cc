@@ -44,14 +44,15 @@ absl::StatusOr<std::string> StackGates(OperatorContext& c,
   dims.insert(dims.end(), shape.begin() + 1, shape.end());
   const std::string scope(c.builder().scope());
   if (codes || floats) {
-    std::vector<std::byte> joined;
+    std::vector<std::span<const std::byte>> joined;
+    uint64_t length = 0;
     std::vector<float> scales;
     std::vector<int8_t> zeros;
     for (const std::vector<int>& parts : directions) {
       for (const int i : parts) {
         const SourceTensor& part = c.Source(i);
-        const auto bytes = part.data.bytes();
-        joined.insert(joined.end(), bytes.begin(), bytes.end());
+        joined.push_back(part.data.bytes());
+        length += joined.back().size();
         if (!codes) continue;
         scales.insert(scales.end(), rows, part.quantization->scale[0]);
         zeros.insert(zeros.end(), rows, static_cast<int8_t>(part.quantization->zero_point[0]));
@@ -59,10 +60,13 @@ absl::StatusOr<std::string> StackGates(OperatorContext& c,
     }
     const bool per_row = codes && directions.size() == 1;
     if (floats || per_row) {
+      MP_ASSIGN_OR_RETURN(const WeightArena::Room room, c.model().arena().Allocate(length));
+      auto to = room.bytes.begin();
+      for (const std::span<const std::byte> bytes : joined) to = std::ranges::copy(bytes, to).out;
       MP_ASSIGN_OR_RETURN(
           const std::string stored,
           c.model().Weight(absl::StrCat(scope, "/", std::string(name)),
-                           codes ? DataType::kInt8 : DataType::kFloat, dims, joined));
+                           codes ? DataType::kInt8 : DataType::kFloat, dims, room.weight));
       if (floats) return stored;
       const std::string scale = c.model().Floats(scales, std::span(&dims[1], 1));
       const std::string zero = c.model().Constant(DataType::kInt8, std::span(&dims[1], 1),
@@ -139,7 +143,8 @@ absl::StatusOr<std::string> RecurrentActivation(OperatorContext& c,
     case schema::ActivationFunctionType::RELU:
       return std::string("Relu");
     default:
-      return c.Unsupported("its activation is neither tanh nor relu");
+      return c.Unsupported("its activation is neither tanh nor relu",
+                           "export the layer unrolled, or with one of these activations");
   }
 }
 

@@ -251,9 +251,15 @@ TEST(TfliteGraphs, RefusalsNameTheOperatorOrType) {
       {"random numbers", "RANDOM_UNIFORM", one(BuiltinOperator::RANDOM_UNIFORM)},
       {"normal numbers", "RANDOM_STANDARD_NORMAL", one(BuiltinOperator::RANDOM_STANDARD_NORMAL)},
       {"drawing", "MULTINOMIAL", one(BuiltinOperator::MULTINOMIAL)},
-      {"bits of another type", "BITCAST", one(BuiltinOperator::BITCAST)},
+      {"bits of a generator", "STABLEHLO_RNG_BIT_GENERATOR",
+       one(BuiltinOperator::STABLEHLO_RNG_BIT_GENERATOR)},
+      {"foreign code", "STABLEHLO_CUSTOM_CALL", one(BuiltinOperator::STABLEHLO_CUSTOM_CALL)},
       {"delegate", "DELEGATE", one(BuiltinOperator::DELEGATE)},
       {"StableHLO", "STABLEHLO_SORT", one(BuiltinOperator::STABLEHLO_SORT)},
+      {"an output more than it has", "RELU",
+       [](auto& t, int x, int y) {
+         t.Add(BuiltinOperator::RELU, {x}, {y, t.Output("more", TensorType::FLOAT32, {2})});
+       }},
       {"variable without a value", "READ_VARIABLE",
        [](auto& t, int, int y) {
          const int handle = t.Tensor("handle", TensorType::RESOURCE, {});

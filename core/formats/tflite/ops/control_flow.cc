@@ -1,10 +1,12 @@
-// Control flow: IF, WHILE, CALL, STABLEHLO_COMPOSITE (all versions).
+// Control flow: IF, WHILE, CALL, STABLEHLO_WHILE, STABLEHLO_CASE, STABLEHLO_COMPOSITE (all versions).
 //
 //   IF -> If, its branches reading the outer values
 //   WHILE -> the condition once, then Loop; its body is the source's body followed by the condition. What the body hands
 //     on unchanged is no value of the loop but read from outside.
+//   STABLEHLO_CASE -> If inside of If
 //   CALL, STABLEHLO_COMPOSITE -> the graph that it names, in place of the operator
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
 #include "core/formats/tflite/operator.h"
 
 namespace modelpress::tflite {
@@ -77,6 +79,20 @@ absl::StatusOr<Names> RawInputs(OperatorContext& c, int first) {
   return inputs;
 }
 
+absl::Status Call(OperatorContext& c, int64_t index, const Names& inputs) {
+  MP_RETURN_IF_ERROR(c.Expect(0, 1));
+  MP_RETURN_IF_ERROR(CheckGraph(c, index, inputs.size(), c.op().outputs.size()));
+  MP_ASSIGN_OR_RETURN(const Names outputs,
+                      Inline(c, static_cast<int>(index), &c.builder(), inputs));
+  for (int o = 0; o < c.output_count(); ++o) MP_RETURN_IF_ERROR(c.OutRaw(o, outputs[o]));
+  return absl::OkStatus();
+}
+
+absl::Status Call(OperatorContext& c, int64_t index) {
+  MP_ASSIGN_OR_RETURN(const Names inputs, RawInputs(c, 0));
+  return Call(c, index, inputs);
+}
+
 absl::StatusOr<onnx::GraphProto> Branch(OperatorContext& c, int64_t index, const Names& inputs,
                                         std::string_view name) {
   MP_RETURN_IF_ERROR(CheckGraph(c, index, inputs.size(), c.op().outputs.size()));
@@ -92,6 +108,48 @@ absl::StatusOr<onnx::GraphProto> Branch(OperatorContext& c, int64_t index, const
               !used.insert(outputs[o]).second);
   }
   return graph;
+}
+
+// STABLEHLO_CASE: the branch of that number, the last one where there is none, as Ifs inside of each other.
+absl::StatusOr<onnx::GraphProto> Branches(OperatorContext& c, const std::string& index,
+                                          const std::vector<int32_t>& graphs, size_t first,
+                                          const Names& inputs) {
+  if (first + 1 == graphs.size())
+    return Branch(c, graphs[first], inputs, absl::StrCat("branch", first));
+  onnx::GraphProto graph;
+  graph.set_name(absl::StrCat(c.builder().scope(), "/branches", first));
+  import::GraphBuilder builder(&c.model(), &graph);
+  builder.SetScope(graph.name());
+  MP_ASSIGN_OR_RETURN(onnx::GraphProto then,
+                      Branch(c, graphs[first], inputs, absl::StrCat("branch", first)));
+  MP_ASSIGN_OR_RETURN(onnx::GraphProto otherwise, Branches(c, index, graphs, first + 1, inputs));
+  const std::string condition =
+      builder.Add("Equal", {index, c.model().Int32(static_cast<int32_t>(first))});
+  const Names made = builder.AddMany(
+      "If", {condition}, {{"then_branch", std::move(then)}, {"else_branch", std::move(otherwise)}},
+      c.output_count());
+  for (int o = 0; o < c.output_count(); ++o)
+    AddOutput(builder, c.Target(o), made[o], /*again=*/false);
+  return graph;
+}
+
+absl::Status Case(OperatorContext& c) {
+  MP_RETURN_IF_ERROR(c.Expect(1, 1));
+  const auto* list = c.Options2<schema::StablehloCaseOptions>().branch_subgraph_indices();
+  if (list == nullptr || list->size() == 0) return c.Malformed("it has no branches");
+  if (list->size() > kMaxDepth) return c.Unsupported("it has too many branches");
+  const std::vector<int32_t> graphs(list->begin(), list->end());
+  MP_ASSIGN_OR_RETURN(std::string index, c.InAs(0, DataType::kInt32));
+  MP_ASSIGN_OR_RETURN(const Names inputs, RawInputs(c, 1));
+  if (graphs.size() == 1) return Call(c, graphs[0], inputs);
+  MP_ASSIGN_OR_RETURN(onnx::GraphProto then, Branch(c, graphs[0], inputs, "branch0"));
+  MP_ASSIGN_OR_RETURN(onnx::GraphProto otherwise, Branches(c, index, graphs, 1, inputs));
+  const std::string condition = c.Add("Equal", {index, c.model().Int32(0)});
+  const Names made = c.builder().AddMany(
+      "If", {condition}, {{"then_branch", std::move(then)}, {"else_branch", std::move(otherwise)}},
+      c.output_count());
+  for (int o = 0; o < c.output_count(); ++o) MP_RETURN_IF_ERROR(c.OutRaw(o, made[o]));
+  return absl::OkStatus();
 }
 
 absl::Status If(OperatorContext& c) {
@@ -116,21 +174,19 @@ std::string Scalar(import::GraphBuilder& builder, const SourceTensor& tensor,
   return tensor.has_shape && tensor.shape.empty() ? value : builder.Reshape(value, {});
 }
 
-absl::Status While(OperatorContext& c) {
+absl::Status While(OperatorContext& c, int condition_index, int body_index) {
   MP_RETURN_IF_ERROR(c.Expect(1, 1));
-  const auto& options = c.Options<schema::WhileOptions>();
   const size_t count = c.op().inputs.size();
   if (c.op().outputs.size() != count)
     return c.Malformed("it has another number of inputs than of outputs");
-  MP_RETURN_IF_ERROR(CheckGraph(c, options.cond_subgraph_index(), count, 1));
-  MP_RETURN_IF_ERROR(CheckGraph(c, options.body_subgraph_index(), count, count));
+  MP_RETURN_IF_ERROR(CheckGraph(c, condition_index, count, 1));
+  MP_RETURN_IF_ERROR(CheckGraph(c, body_index, count, count));
   MP_ASSIGN_OR_RETURN(const Names inputs, RawInputs(c, 0));
-  const SourceGraph& condition = c.conversion().source.graphs[options.cond_subgraph_index()];
-  const SourceGraph& body = c.conversion().source.graphs[options.body_subgraph_index()];
+  const SourceGraph& condition = c.conversion().source.graphs[condition_index];
+  const SourceGraph& body = c.conversion().source.graphs[body_index];
   const SourceTensor& condition_tensor = condition.tensors[condition.outputs[0]];
 
-  MP_ASSIGN_OR_RETURN(const Names first,
-                      Inline(c, options.cond_subgraph_index(), &c.builder(), inputs));
+  MP_ASSIGN_OR_RETURN(const Names first, Inline(c, condition_index, &c.builder(), inputs));
   const std::string start = Scalar(c.builder(), condition_tensor, first[0]);
 
   onnx::GraphProto graph;
@@ -163,13 +219,14 @@ absl::Status While(OperatorContext& c) {
     carried.push_back(inputs[i]);
     loop.push_back(i);
   }
-  MP_ASSIGN_OR_RETURN(const Names next, Inline(c, options.body_subgraph_index(), &builder, bound));
+  ++c.conversion().loops;
+  const absl::Cleanup leave = [&] { --c.conversion().loops; };
+  MP_ASSIGN_OR_RETURN(const Names next, Inline(c, body_index, &builder, bound));
   Names handed = next;
   for (size_t i = 0; i < count; ++i) {
     if (body.inputs[i] == body.outputs[i]) handed[i] = inputs[i];
   }
-  MP_ASSIGN_OR_RETURN(const Names again,
-                      Inline(c, options.cond_subgraph_index(), &builder, handed));
+  MP_ASSIGN_OR_RETURN(const Names again, Inline(c, condition_index, &builder, handed));
   AddOutput(builder, condition_tensor, Scalar(builder, condition_tensor, again[0]), false);
   absl::flat_hash_set<std::string> used = {graph.output(0).name()};
   for (const size_t i : loop) {
@@ -189,16 +246,6 @@ absl::Status While(OperatorContext& c) {
   return absl::OkStatus();
 }
 
-absl::Status Call(OperatorContext& c, int64_t index) {
-  MP_RETURN_IF_ERROR(c.Expect(0, 1));
-  MP_ASSIGN_OR_RETURN(const Names inputs, RawInputs(c, 0));
-  MP_RETURN_IF_ERROR(CheckGraph(c, index, inputs.size(), c.op().outputs.size()));
-  MP_ASSIGN_OR_RETURN(const Names outputs,
-                      Inline(c, static_cast<int>(index), &c.builder(), inputs));
-  for (int o = 0; o < c.output_count(); ++o) MP_RETURN_IF_ERROR(c.OutRaw(o, outputs[o]));
-  return absl::OkStatus();
-}
-
 absl::Status Composite(OperatorContext& c) {
   const auto* options = c.op().table->builtin_options_2_as_StableHLOCompositeOptions();
   if (options == nullptr) return c.Malformed("it has no options");
@@ -209,7 +256,15 @@ absl::Status Composite(OperatorContext& c) {
 
 void RegisterTfliteOperators_control_flow(OperatorRegistry& registry) {
   registry.Add(BuiltinOperator::IF, If);
-  registry.Add(BuiltinOperator::WHILE, While);
+  registry.Add(BuiltinOperator::WHILE, [](OperatorContext& c) {
+    const auto& options = c.Options<schema::WhileOptions>();
+    return While(c, options.cond_subgraph_index(), options.body_subgraph_index());
+  });
+  registry.Add(BuiltinOperator::STABLEHLO_WHILE, [](OperatorContext& c) {
+    const auto& options = c.Options2<schema::StablehloWhileOptions>();
+    return While(c, options.cond_subgraph_index(), options.body_subgraph_index());
+  });
+  registry.Add(BuiltinOperator::STABLEHLO_CASE, Case);
   registry.Add(BuiltinOperator::CALL, [](OperatorContext& c) {
     return Call(c, c.Options<schema::CallOptions>().subgraph());
   });

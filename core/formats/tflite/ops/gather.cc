@@ -77,6 +77,21 @@ absl::Status GatherNd(OperatorContext& c) {
 
 // A tensor of `shape` full of one number.
 std::string Filled(OperatorContext& c, const std::string& shape, DataType type, double value) {
+  // Small ones are constants.
+  std::vector<int64_t> dims;
+  if (const int bits = BitsPerElement(type);
+      bits >= 8 && c.model().ConstantInts(shape, &dims) &&
+      std::ranges::all_of(dims, [](int64_t extent) { return extent >= 0; })) {
+    const absl::StatusOr<uint64_t> count = ElementCount(dims);
+    if (count.ok() && *count <= kInlineBytes * 8 / static_cast<uint64_t>(bits)) {
+      if (type == DataType::kFloat)
+        return c.model().Floats(std::vector<float>(*count, static_cast<float>(value)), dims);
+      if (value == 0) {
+        const std::vector<std::byte> zeros(*count * static_cast<uint64_t>(bits) / 8);
+        return c.model().Constant(type, dims, zeros);
+      }
+    }
+  }
   return c.Add("Expand", {c.model().ScalarOf(type, value), shape});
 }
 
@@ -120,9 +135,15 @@ absl::Status OneHot(OperatorContext& c) {
   if (written != -1) {
     MP_ASSIGN_OR_RETURN(axis, c.Axis(written, rank + 1));
   }
-  MP_ASSIGN_OR_RETURN(const std::string indices, c.Int64In(0));
-  MP_ASSIGN_OR_RETURN(const std::string on, c.In(2));
-  MP_ASSIGN_OR_RETURN(const std::string off, c.In(3));
+  // What the runtime's Where takes.
+  const bool as_it_is =
+      c.Source(2).type == TensorType::BOOL || c.Source(2).type == TensorType::UINT8;
+  const DataType type = as_it_is ? c.RealType(c.Source(2)) : c.ComputeType(c.Source(2));
+  const bool narrow = c.Source(0).type == TensorType::INT32;
+  const DataType index_type = narrow ? DataType::kInt32 : DataType::kInt64;
+  MP_ASSIGN_OR_RETURN(const std::string indices, c.InAs(0, index_type));
+  MP_ASSIGN_OR_RETURN(const std::string on, c.InAs(2, type));
+  MP_ASSIGN_OR_RETURN(const std::string off, c.InAs(3, type));
   import::ModelBuilder& model = c.model();
   std::string classes;
   std::vector<int64_t> dims(rank + 1, 1);
@@ -133,22 +154,24 @@ absl::Status OneHot(OperatorContext& c) {
     std::vector<int64_t> numbers(depth[0]);
     std::iota(numbers.begin(), numbers.end(), 0);
     dims[axis] = depth[0];
-    classes = model.Constant(DataType::kInt64, dims, std::as_bytes(std::span(numbers)));
+    const std::vector<int32_t> small(numbers.begin(), numbers.end());
+    classes = narrow ? model.Constant(index_type, dims, std::as_bytes(std::span(small)))
+                     : model.Constant(index_type, dims, std::as_bytes(std::span(numbers)));
   } else {
     MP_ASSIGN_OR_RETURN(std::string depth, c.Int64In(1));
     if (c.Rank(1) != 0) depth = c.builder().Reshape(depth, {});
     dims[axis] = -1;
     classes = c.builder().Reshape(c.Add("Range", {model.Int64(0), depth, model.Int64(1)}), dims);
+    if (narrow) classes = c.builder().Cast(classes, index_type);
   }
   const std::string column = c.Add("Unsqueeze", {indices, model.Int64s({axis})});
-  const DataType type = ToOnnxType(c.Source(2).type);
   const std::string hit = c.Add("Equal", {column, classes});
   if (type == DataType::kBool) {
     const std::string y =
         c.Add("Or", {c.Add("And", {hit, on}), c.Add("And", {c.Add("Not", {hit}), off})});
     return c.Out(0, y, type);
   }
-  return c.Out(0, c.Add("Where", {hit, on, off}), c.RealType(c.Source(2)));
+  return c.Out(0, c.Add("Where", {hit, on, off}), type);
 }
 
 // Inputs: indices (scalar, [n] or [n, rank]), shape, values, default.

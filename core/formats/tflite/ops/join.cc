@@ -132,7 +132,8 @@ absl::Status Pack(OperatorContext& c) {
       std::vector<int64_t> dims = source.shape;
       dims.insert(dims.begin() + axis, 1);
       parts[i] = c.model().Constant(ToOnnxType(source.type), dims, source.data.bytes());
-    } else {
+    } else if (axis != 0 || c.Rank(i) != 0 || c.scope().OnlyReadFrom(c.op().inputs[i]) == nullptr ||
+               !c.builder().KeepGatheredAxis(parts[i])) {
       parts[i] = c.Add("Unsqueeze", {parts[i], axes});
     }
   }

@@ -5,14 +5,48 @@
 //     input [n, in]             Gemm(x, w, bias), transB = 1: weights stay as they lie
 //     keep_num_dims             MatMul(x, w turned), Add bias
 //     other ranks               Reshape to [-1, in] first
+//     integer weights and float input inside of a loop: the input goes through the codes that the source makes of it
 //   BATCH_MATMUL -> MatMul, with Transposes for adj_x and adj_y (of constants: done once, here)
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "core/formats/tflite/operator.h"
 
 namespace modelpress::tflite {
 namespace {
+
+// Rows of x as LiteRT's kernels for float inputs and integer weights see them: they quantize each row to int8 while they
+// run, symmetrically (scale max|x| / 127) or not (scale (max - min) / 255 of the range with 0 in it); section "hybrid" of
+// tensorflow/lite/kernels/internal/reference/portable_tensor_utils.cc.
+std::string QuantizedRows(OperatorContext& c, const std::string& x, bool asymmetric) {
+  import::ModelBuilder& model = c.model();
+  const std::vector<int64_t>& shape = c.Source(0).shape;
+  const bool one_row =
+      c.Source(0).is_static() && !shape.empty() &&
+      std::all_of(shape.begin(), shape.end() - 1, [](int64_t extent) { return extent == 1; });
+  if (asymmetric && one_row) {
+    const Names codes = c.builder().AddMany("DynamicQuantizeLinear", {x}, {}, 3);
+    return c.Add("DequantizeLinear", codes);
+  }
+  const std::string last = model.Int64s({-1}), zero = model.Float(0);
+  const std::string least = model.Float(std::numeric_limits<float>::min());
+  const auto scale = [&](const std::string& range, float steps) {
+    return c.Add("Max", {c.Add("Mul", {range, model.Float(1 / steps)}), least});
+  };
+  if (!asymmetric) {
+    const std::string step = scale(c.Add("ReduceMax", {c.Add("Abs", {x}), last}), 127);
+    return c.Add("Mul", {c.Add("Round", {c.Add("Div", {x, step})}), step});
+  }
+  const std::string low = c.Add("Min", {c.Add("ReduceMin", {x, last}), zero}),
+                    high = c.Add("Max", {c.Add("ReduceMax", {x, last}), zero});
+  const std::string step = scale(c.Add("Sub", {high, low}), 255);
+  const std::string origin =
+      c.Add("Round", {c.Add("Sub", {model.Float(-128), c.Add("Div", {low, step})})});
+  const std::string code = c.Add("Round", {c.Add("Add", {c.Add("Div", {x, step}), origin})});
+  const std::string held = c.Add("Clip", {code, model.Float(-128), model.Float(127)});
+  return c.Add("Mul", {c.Add("Sub", {held, origin}), step});
+}
 
 absl::Status FullyConnected(OperatorContext& c) {
   MP_RETURN_IF_ERROR(c.Expect(2, 1));
@@ -26,6 +60,11 @@ absl::Status FullyConnected(OperatorContext& c) {
   if (weight_rank != 2 || w[0] < 1 || w[1] < 1)
     return c.Unsupported("its weights are no matrix of known shape");
   MP_ASSIGN_OR_RETURN(std::string x, c.In(0));
+  // Only where errors come back as inputs: elsewhere real inputs are as good, with fewer nodes.
+  if (c.conversion().loops > 0 && IsQuantized(c.Source(1)) &&
+      c.Source(0).type == TensorType::FLOAT32) {
+    x = QuantizedRows(c, x, options.asymmetric_quantize_inputs());
+  }
   MP_ASSIGN_OR_RETURN(const std::string bias, c.Bias(2, 0, 1));
   const int rank = c.Rank(0);
   const int weight = c.op().inputs[1];

@@ -1,6 +1,7 @@
-// Number formats: CAST, QUANTIZE, DEQUANTIZE, DENSIFY, FAKE_QUANT (all versions).
+// Number formats: CAST, BITCAST, QUANTIZE, DEQUANTIZE, DENSIFY, FAKE_QUANT (all versions).
 //
-//   CAST -> Cast                          QUANTIZE -> QuantizeLinear; between codes: DequantizeLinear, QuantizeLinear
+//   CAST -> Cast                          BITCAST -> Cast, between integers of the same width
+//   QUANTIZE -> QuantizeLinear; between codes: DequantizeLinear, QuantizeLinear; to int32: Div, Round, Cast
 //   DEQUANTIZE -> DequantizeLinear; float16 -> Cast, but small constants are widened and no node is left
 //   DENSIFY -> nothing: the constant is stored dense
 //   FAKE_QUANT -> Clip to the nudged range, then rounding to its steps: Sub, Div, Round, Mul, Add
@@ -27,9 +28,35 @@ absl::Status Cast(OperatorContext& c) {
 
 absl::Status Quantize(OperatorContext& c) {
   MP_RETURN_IF_ERROR(c.Expect(1, 1));
+  const std::optional<Quantization>& quantization = c.Target().quantization;
+  if (c.Target().type == TensorType::INT32 && quantization.has_value() &&
+      !quantization->per_axis() && quantization->block_size == 0 &&
+      quantization->zero_point[0] == 0) {
+    // QuantizeLinear does not make 32 bits.
+    MP_ASSIGN_OR_RETURN(const std::string real, c.InAs(0, DataType::kFloat));
+    const std::string steps = c.Add("Div", {real, c.model().Float(quantization->scale[0])});
+    return c.Out(0, c.Add("Round", {steps}));
+  }
   if (!IsQuantized(c.Target())) return c.Unsupported("its result has no scale");
   MP_ASSIGN_OR_RETURN(const std::string x, c.InAs(0, DataType::kFloat));
   return c.Out(0, x);
+}
+
+absl::Status Bitcast(OperatorContext& c) {
+  MP_RETURN_IF_ERROR(c.Expect(1, 1));
+  const DataType from = ToOnnxType(c.Source(0).type), to = ToOnnxType(c.Target().type);
+  MP_ASSIGN_OR_RETURN(const std::string x, c.Raw(0));
+  if (from == to) return c.OutRaw(0, x);
+  const auto is_integer = [](DataType type) {
+    return !IsFloatingPoint(type) && type != DataType::kBool && BitsPerElement(type) >= 8;
+  };
+  if (!is_integer(from) || !is_integer(to) || BitsPerElement(from) != BitsPerElement(to)) {
+    return c.Unsupported(
+        "it reads the bits of one type as another one, which ONNX has no operator "
+        "for",
+        "compute it outside of the model");
+  }
+  return c.OutRaw(0, c.builder().Cast(x, to));
 }
 
 absl::Status Dequantize(OperatorContext& c) {
@@ -83,6 +110,7 @@ absl::Status FakeQuant(OperatorContext& c) {
 void RegisterTfliteOperators_number_format(OperatorRegistry& registry) {
   registry.Add(BuiltinOperator::CAST, Cast);
   registry.Add(BuiltinOperator::QUANTIZE, Quantize);
+  registry.Add(BuiltinOperator::BITCAST, Bitcast);
   registry.Add(BuiltinOperator::DEQUANTIZE, Dequantize);
   registry.Add(BuiltinOperator::DENSIFY, Densify);
   registry.Add(BuiltinOperator::FAKE_QUANT, FakeQuant);

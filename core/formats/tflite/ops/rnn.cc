@@ -66,7 +66,9 @@ absl::Status Bidirectional(OperatorContext& c) {
   MP_RETURN_IF_ERROR(c.Expect(8, 1));
   const auto& options = c.Options<schema::BidirectionalSequenceRNNOptions>();
   for (int i = 9; i < 12; ++i) {
-    if (c.Has(i)) return c.Unsupported("it has an auxiliary input");
+    if (c.Has(i))
+      return c.Unsupported("it has an auxiliary input",
+                           "stack layers whose two directions are merged before the next one");
   }
   MP_ASSIGN_OR_RETURN(const std::string y,
                       Fused(c, {1, 5}, options.time_major(), options.fused_activation_function()));

@@ -1,4 +1,4 @@
-// Parts of tensors: SLICE, STRIDED_SLICE, REVERSE_V2, DYNAMIC_UPDATE_SLICE (all versions, all types; codes stay codes).
+// Parts of tensors: SLICE, STRIDED_SLICE, REVERSE_V2, DYNAMIC_UPDATE_SLICE, STABLEHLO_DYNAMIC_UPDATE_SLICE (all versions, all types; codes stay codes).
 //
 //   SLICE -> Slice (size -1: to the end)           REVERSE_V2 -> Slice with step -1
 //   STRIDED_SLICE -> Slice over the axes that its masks leave, then Unsqueeze for new axes and Squeeze for those that
@@ -84,6 +84,10 @@ absl::Status StridedSlice(OperatorContext& c) {
   }
   if (specified > static_cast<size_t>(rank))
     return c.Malformed("it names more axes than its input has");
+  if (has_ellipsis && specified == static_cast<size_t>(rank)) {
+    return c.Unsupported("its ellipsis stands for no axis, which LiteRT takes for one axis",
+                         "leave the ellipsis out");
+  }
   // Axes of the input, and of the output before axes shrink.
   std::vector<Item> items;
   std::vector<int64_t> new_axes, shrunk;
@@ -144,8 +148,22 @@ absl::Status StridedSlice(OperatorContext& c) {
     }
     if (!axes.empty()) x = c.builder().Slice(x, starts, ends, axes, steps);
   } else {
-    MP_ASSIGN_OR_RETURN(std::string begin, c.Int64In(1));
-    MP_ASSIGN_OR_RETURN(std::string end, c.Int64In(2));
+    // In the type that both have, as Slice takes either.
+    const bool narrow =
+        c.Source(1).type == TensorType::INT32 && c.Source(2).type == TensorType::INT32;
+    const DataType type = narrow ? DataType::kInt32 : DataType::kInt64;
+    const auto ints = [&](const std::vector<int64_t>& values) {
+      if (!narrow) return model.Int64s(values);
+      std::vector<int32_t> held;
+      for (const int64_t value : values) {
+        held.push_back(static_cast<int32_t>(std::clamp<int64_t>(
+            value, std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max())));
+      }
+      const int64_t length = static_cast<int64_t>(held.size());
+      return model.Constant(type, std::span(&length, 1), std::as_bytes(std::span(held)));
+    };
+    MP_ASSIGN_OR_RETURN(std::string begin, c.InAs(1, type));
+    MP_ASSIGN_OR_RETURN(std::string end, c.InAs(2, type));
     if (options.offset()) end = c.Add("Add", {begin, end});
     std::vector<int64_t> axes, steps, starts_open, ends_open, picked;
     std::vector<uint8_t> open_begin, open_end, shrink;
@@ -172,18 +190,21 @@ absl::Status StridedSlice(OperatorContext& c) {
     const auto flags = [&](const std::vector<uint8_t>& list) {
       return model.Constant(DataType::kBool, std::span(&length, 1), std::as_bytes(std::span(list)));
     };
-    if (any_begin) begin = c.Add("Where", {flags(open_begin), model.Int64s(starts_open), begin});
+    if (any_begin) begin = c.Add("Where", {flags(open_begin), ints(starts_open), begin});
     if (any_shrink) {
-      const std::string next = c.Add("Add", {begin, model.Int64(1)});
-      const std::string is_last = c.Add("Equal", {begin, model.Int64(-1)});
-      const std::string bound = c.Add("Where", {is_last, model.Int64(kEnd), next});
+      const std::string next = c.Add("Add", {begin, model.ScalarOf(type, 1)});
+      const std::string is_last = c.Add("Equal", {begin, model.ScalarOf(type, -1)});
+      const std::string bound = c.Add(
+          "Where",
+          {is_last, narrow ? model.Int32(std::numeric_limits<int32_t>::max()) : model.Int64(kEnd),
+           next});
       const bool all = std::ranges::all_of(shrink, [](uint8_t flag) { return flag != 0; });
       end = all ? bound : c.Add("Where", {flags(shrink), bound, end});
     }
-    if (any_end) end = c.Add("Where", {flags(open_end), model.Int64s(ends_open), end});
-    Names inputs = {x, begin, end, model.Int64s(axes)};
+    if (any_end) end = c.Add("Where", {flags(open_end), ints(ends_open), end});
+    Names inputs = {x, begin, end, ints(axes)};
     if (std::ranges::any_of(steps, [](int64_t step) { return step != 1; }))
-      inputs.push_back(model.Int64s(steps));
+      inputs.push_back(ints(steps));
     x = c.Add("Slice", std::move(inputs));
   }
   if (!new_axes.empty()) x = c.Add("Unsqueeze", {x, model.Int64s(new_axes)});
@@ -203,8 +224,7 @@ absl::Status Reverse(OperatorContext& c) {
                                       std::vector<int64_t>(count, -1)));
 }
 
-absl::Status DynamicUpdateSlice(OperatorContext& c) {
-  MP_RETURN_IF_ERROR(c.Expect(3, 1));
+absl::Status UpdateSlice(OperatorContext& c, std::string start) {
   const SourceTensor &operand = c.Source(0), &update = c.Source(1);
   if (!operand.is_static() || !update.is_static() || operand.shape.size() != update.shape.size()) {
     return c.Unsupported("its shapes are not known", "export the model with fixed shapes");
@@ -246,11 +266,36 @@ absl::Status DynamicUpdateSlice(OperatorContext& c) {
   import::ModelBuilder& model = c.model();
   const std::string grid =
       model.Constant(DataType::kInt64, dims, std::as_bytes(std::span(indices)));
-  MP_ASSIGN_OR_RETURN(std::string start, c.Int64In(2));
   if (depth < operand.shape.size())
     start = c.builder().Slice(start, {0}, {static_cast<int64_t>(depth)}, {0});
   start = c.Add("Max", {c.Add("Min", {start, model.Int64s(limits)}), model.Int64(0)});
   return c.OutMoved(0, 0, c.Add("ScatterND", {x, c.Add("Add", {grid, start}), part}));
+}
+
+absl::Status DynamicUpdateSlice(OperatorContext& c) {
+  MP_RETURN_IF_ERROR(c.Expect(3, 1));
+  MP_ASSIGN_OR_RETURN(const std::string start, c.Int64In(2));
+  return UpdateSlice(c, start);
+}
+
+// The start of each axis is a scalar of its own.
+absl::Status StablehloDynamicUpdateSlice(OperatorContext& c) {
+  MP_RETURN_IF_ERROR(c.Expect(2, 1));
+  if (c.input_count() == 2) {  // a scalar becomes another one
+    MP_ASSIGN_OR_RETURN(const std::string part, c.Moved(1));
+    return c.OutMoved(1, 0, part);
+  }
+  if (c.input_count() != 2 + static_cast<int>(c.Source(0).shape.size()))
+    return c.Malformed("it has not one start for each axis");
+  Names starts;
+  for (int i = 2; i < c.input_count(); ++i) {
+    if (!c.Has(i)) return c.Malformed("a start is missing");
+    MP_ASSIGN_OR_RETURN(const std::string start, c.Int64In(i));
+    starts.push_back(c.builder().Reshape(start, {1}));
+  }
+  return UpdateSlice(c, starts.size() == 1
+                            ? starts[0]
+                            : c.Add("Concat", std::move(starts), {{"axis", int64_t{0}}}));
 }
 
 }  // namespace
@@ -260,6 +305,7 @@ void RegisterTfliteOperators_slice(OperatorRegistry& registry) {
   registry.Add(BuiltinOperator::STRIDED_SLICE, StridedSlice);
   registry.Add(BuiltinOperator::REVERSE_V2, Reverse);
   registry.Add(BuiltinOperator::DYNAMIC_UPDATE_SLICE, DynamicUpdateSlice);
+  registry.Add(BuiltinOperator::STABLEHLO_DYNAMIC_UPDATE_SLICE, StablehloDynamicUpdateSlice);
 }
 
 }  // namespace modelpress::tflite
