@@ -12,7 +12,7 @@
 namespace modelpress {
 namespace {
 
-constexpr uint64_t kHeldBack = 5;
+constexpr uint64_t kHeldBack = 5, kParts = 5;
 // Rows that are enough for K inputs.
 constexpr uint64_t kRows = 16384, kRowsPerInput = 24;
 constexpr uint64_t kDefaultBudget = uint64_t{2} << 30;
@@ -78,32 +78,76 @@ void Add(RowRequest& request, const Tensor* x, const Tensor* y, uint64_t feed, u
          ThreadPool& pool) {
   const uint64_t rows = kRows + kRowsPerInput * request.rows.inputs;
   const uint64_t most = (rows + feeds - 1) / feeds;
-  const bool few = feeds < kHeldBack, held = feed % kHeldBack == kHeldBack - 1;
-  bool fits = x != nullptr && y != nullptr;
-  if (fits && (few || !held)) fits = request.fit->Add(*x, *y, feed, most, pool);
-  if (fits && (few || held)) {
-    fits = request.held_back->Add(*x, *y, feed, kHeldBack * most, pool);
-  }
+  const bool held = !request.cross && feed % kHeldBack == kHeldBack - 1;
+  RowSums& part = *request.parts[request.cross ? feed % request.parts.size() : held ? 1 : 0];
+  const bool fits =
+      x != nullptr && y != nullptr && part.Add(*x, *y, feed, held ? kHeldBack * most : most, pool);
   if (!fits) request.problem = "its values do not have the shapes that were expected";
 }
 
 }  // namespace
 
+FitMoments::FitMoments(const RowRequest& request)
+    : parts_(request.parts.size()), cross_(request.cross && request.parts.size() > 1) {
+  for (size_t part = 0; part < parts_.size(); ++part) {
+    for (size_t g = 0; g < request.rows.groups; ++g) {
+      parts_[part].push_back(request.parts[part]->Moments(g));
+    }
+  }
+}
+
+std::vector<RowMoments> FitMoments::ForTrial(size_t trial) const {
+  return cross_ ? Without(trial) : parts_[0];
+}
+
+std::vector<RowMoments> FitMoments::ForGood() const {
+  return cross_ ? Without(parts_.size()) : parts_[0];
+}
+
+double FitMoments::Share(size_t trial) const {
+  if (!cross_) return 1;
+  uint64_t rows = 0;
+  for (const auto& part : parts_) rows += part[0].rows;
+  return static_cast<double>(parts_[trial][0].rows) / static_cast<double>(rows);
+}
+
+std::vector<RowMoments> FitMoments::Without(size_t part) const {
+  uint64_t rows = 0;
+  for (size_t i = 0; i < parts_.size(); ++i) rows += i == part ? 0 : parts_[i][0].rows;
+  std::vector<RowMoments> joined;
+  for (size_t g = 0; g < parts_[0].size(); ++g) {
+    RowMoments& sum = joined.emplace_back(parts_[0][g].inputs, parts_[0][g].outputs, rows);
+    sum.matrix.resize(parts_[0][g].matrix.size());
+    for (size_t i = 0; i < parts_.size(); ++i) {
+      if (i == part) continue;
+      const RowMoments& from = parts_[i][g];
+      const double share = static_cast<double>(from.rows) / static_cast<double>(rows);
+      for (size_t k = 0; k < sum.matrix.size(); ++k) sum.matrix[k] += share * from.matrix[k];
+    }
+  }
+  return joined;
+}
+
 absl::Status GatherRows(const Model& of_x, const Model& of_y, const Samples& samples,
                         const std::vector<RowRequest*>& requests, const JobContext& context) {
   const uint64_t budget =
       context.memory_budget_bytes > 0 ? context.memory_budget_bytes / 2 : kDefaultBudget;
+  const uint64_t feeds = samples.batches();
+  const bool cross = feeds < kFewFeeds;
+  const uint64_t parts = cross ? std::clamp<uint64_t>(feeds, 1, kParts) : 2;
   double used = 0;
   std::set<std::string> x_values, y_values;
   for (RowRequest* request : requests) {
-    const double bytes = 2 * RowSums::Bytes(request->rows);
+    const double bytes = static_cast<double>(parts) * RowSums::Bytes(request->rows);
     if (used + bytes > static_cast<double>(budget)) {
       request->problem = "its moments do not fit in the memory budget";
       continue;
     }
     used += bytes;
-    request->fit = std::make_unique<RowSums>(request->rows);
-    request->held_back = std::make_unique<RowSums>(request->rows);
+    request->cross = cross;
+    for (uint64_t part = 0; part < parts; ++part) {
+      request->parts.push_back(std::make_unique<RowSums>(request->rows));
+    }
     x_values.insert(request->x);
     y_values.insert(request->y);
   }
@@ -115,7 +159,6 @@ absl::Status GatherRows(const Model& of_x, const Model& of_y, const Samples& sam
   MP_RETURN_IF_ERROR(x_half.Load(of_x, x_values, at_once));
   if (!same) MP_RETURN_IF_ERROR(y_half.Load(of_y, y_values, at_once));
   const Half& of_outputs = same ? x_half : y_half;
-  const uint64_t feeds = samples.batches();
   std::vector<TensorMap> inputs(at_once);
   for (uint64_t first = 0; first < feeds; first += at_once) {
     const size_t count = std::min<uint64_t>(at_once, feeds - first);
@@ -136,13 +179,11 @@ absl::Status GatherRows(const Model& of_x, const Model& of_y, const Samples& sam
     }
   }
   for (RowRequest* request : requests) {
-    if (request->problem.empty() &&
-        (request->fit->rows() == 0 || request->held_back->rows() == 0)) {
+    const auto empty = [](const auto& part) { return part->rows() == 0; };
+    if (request->problem.empty() && std::ranges::any_of(request->parts, empty)) {
       request->problem = "no sample came by it";
     }
-    if (request->problem.empty()) continue;
-    request->fit.reset();
-    request->held_back.reset();
+    if (!request->problem.empty()) request->parts.clear();
   }
   return absl::OkStatus();
 }

@@ -3,14 +3,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <memory>
 #include <set>
 
 #include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/channels/dependency_groups.h"
+#include "core/channels/gather_rows.h"
 #include "core/channels/importance.h"
+#include "core/channels/narrow_report.h"
 #include "core/channels/observe_shapes.h"
 #include "core/channels/reconstruction.h"
 #include "core/channels/refit.h"
@@ -119,40 +120,20 @@ class Narrowing {
     }
   }
 
-  void SkipGroup(const DependencyGroup& group, SkipReason reason, std::string_view detail) {
-    const ChannelLayer& layer = dependencies_.layers[group.producers[0]];
-    result_.skips.push_back(MakeSkip(reason, layer.weight, layer.node, detail));
-  }
-
-  // Layers of subgraphs are not followed.
-  void NoteSubgraphs() {
-    static constexpr std::string_view kLayers[] = {"Conv", "ConvTranspose", "Gemm", "MatMul"};
-    ForEachGraph(dense_.proto(), [&](const onnx::GraphProto& graph, int depth) {
-      if (depth == 0) return;
-      for (const onnx::NodeProto& node : graph.node()) {
-        if (!IsDefaultDomain(node.domain()) || node.input_size() < 2 ||
-            std::ranges::find(kLayers, node.op_type()) == std::end(kLayers)) {
-          continue;
-        }
-        result_.skips.push_back(MakeSkip(SkipReason::kNotFollowed, node.input(1), NodeName(node),
-                                         "its channels stay: it is inside a subgraph"));
-      }
-    });
-  }
-
   // Whether any group may lose channels.
   bool NoteKeptGroups() {
-    NoteSubgraphs();
+    AddSubgraphSkips(dense_, &result_.skips);
     bool any = false;
     for (const DependencyGroup& group : dependencies_.groups) {
       if (group.reason.empty()) {
         any = any || group.channels > 1;
         continue;
       }
-      SkipGroup(group,
-                kept_by_name_.contains(&group) ? SkipReason::kExcluded : SkipReason::kNotFollowed,
-                FormatString("{} channels stay: {}{}", group.channels, group.reason,
-                             group.node.empty() ? "" : FormatString(" ('{}')", group.node)));
+      result_.skips.push_back(GroupSkip(
+          dependencies_, group,
+          kept_by_name_.contains(&group) ? SkipReason::kExcluded : SkipReason::kNotFollowed,
+          FormatString("{} channels stay: {}{}", group.channels, group.reason,
+                       group.node.empty() ? "" : FormatString(" ('{}')", group.node))));
     }
     return any;
   }
@@ -160,7 +141,7 @@ class Narrowing {
   absl::Status MakeMeter() {
     if (samples_ == nullptr || samples_->batches() == 0) return absl::OkStatus();
     // The held-back samples; all where there are too few to hold back any.
-    part_ = std::make_unique<SamplePart>(samples_->batches() >= kHeldBack
+    part_ = std::make_unique<SamplePart>(samples_->batches() >= kFewFeeds
                                              ? SamplePart::Every(*samples_, kHeldBack)
                                              : SamplePart::Spread(*samples_, samples_->batches()));
     MP_ASSIGN_OR_RETURN(meter_, LossMeter::On(dense_, *part_, arena_, context_));
@@ -273,13 +254,14 @@ class Narrowing {
     for (size_t g = 0; g < dependencies_.groups.size(); ++g) {
       const DependencyGroup& group = dependencies_.groups[g];
       if (group.reason.empty() && best.removed[g].empty()) {
-        SkipGroup(group, SkipReason::kNothingGained,
-                  FormatString("all of its {} channels are worth more than others, or as few as "
-                               "allowed",
-                               group.channels));
+        result_.skips.push_back(GroupSkip(
+            dependencies_, group, SkipReason::kNothingGained,
+            FormatString("all of its {} channels are worth more than others, or as few as allowed",
+                         group.channels)));
       }
     }
-    AddRows(best, refitted);
+    const ModelRefit* const refit = refitted ? &*best.refit : nullptr;
+    result_.changes = LayerChanges(dependencies_, best.kept, refit);
     result_.macs_before = dependencies_.Macs({});
     result_.macs_after = dependencies_.Macs(best.kept);
     result_.model = std::move(refitted ? best.refitted : best.cut);
@@ -292,74 +274,8 @@ class Narrowing {
         result_.parameters_before,
         100.0 * static_cast<double>(result_.parameters_after) /
             static_cast<double>(std::max<uint64_t>(1, result_.parameters_before))));
-    if (refitted) NoteRefit(*best.refit);
+    if (refit != nullptr) result_.notes.push_back(Describe(*refit));
     return std::move(result_);
-  }
-
-  void NoteRefit(const ModelRefit& refit) {
-    int counts[4] = {};
-    for (const LayerRefit& layer : refit.layers) ++counts[static_cast<int>(layer.kept)];
-    std::string text = FormatString(
-        "{} layers refitted, {} only in their bias, {} with new statistics, {} better as cut",
-        counts[2], counts[1], counts[3], counts[0]);
-    if (!refit.left.empty()) {
-      text += FormatString("; {} could not be refitted ('{}': {})", refit.left.size(),
-                           refit.left[0].first, refit.left[0].second);
-    }
-    result_.notes.push_back(text);
-  }
-
-  // A row for each layer that lost channels or was refitted.
-  void AddRows(const Attempt& best, bool refitted) {
-    std::map<std::string, const LayerRefit*> refits;
-    if (refitted) {
-      for (const LayerRefit& layer : best.refit->layers) refits[layer.output] = &layer;
-    }
-    for (const ChannelLayer& layer : dependencies_.layers) {
-      if (layer.weight.empty()) continue;
-      const std::vector<int64_t>* dims = dependencies_.shapes.Find(layer.weight);
-      const auto extent = [&](int axis, bool after) -> uint64_t {
-        if (axis < 0 || dims == nullptr) return 0;
-        const auto kept = best.kept.find({layer.weight, axis});
-        return after && kept != best.kept.end() ? kept->second.size()
-                                                : static_cast<uint64_t>((*dims)[axis]);
-      };
-      const auto refit = refits.find(layer.output);
-      const bool fitted = refit != refits.end() && refit->second->kept != LayerRefit::Kept::kCut;
-      // Groups of a convolution lie on the rows of its weight.
-      const bool grouped = layer.output_axis < 0 && layer.input_axis < 0;
-      const int out = grouped ? 0 : layer.output_axis;
-      const bool cut = extent(out, true) != extent(out, false) ||
-                       extent(layer.input_axis, true) != extent(layer.input_axis, false);
-      if (!cut && !fitted) continue;
-      v1::Change& change = result_.changes.emplace_back();
-      change.set_tensor(layer.weight);
-      change.set_node(layer.node);
-      v1::ChannelCut& channels = *change.mutable_channels();
-      channels.set_inputs_before(extent(layer.input_axis, false));
-      channels.set_inputs_after(extent(layer.input_axis, true));
-      channels.set_outputs_before(extent(out, false));
-      channels.set_outputs_after(extent(out, true));
-      channels.set_macs_before(dependencies_.Macs(layer, {}));
-      channels.set_macs_after(dependencies_.Macs(layer, best.kept));
-      std::string what = cut ? "" : "no channel went";
-      if (extent(out, true) != extent(out, false)) {
-        what = FormatString("outputs {} to {}", extent(out, false), extent(out, true));
-      }
-      if (extent(layer.input_axis, true) != extent(layer.input_axis, false)) {
-        what += FormatString("{}inputs {} to {}", what.empty() ? "" : ", ",
-                             extent(layer.input_axis, false), extent(layer.input_axis, true));
-      }
-      if (refit != refits.end()) {
-        const LayerRefit& row = *refit->second;
-        static constexpr std::string_view kHow[] = {"better as cut", "bias corrected", "refitted",
-                                                    "new statistics"};
-        what += FormatString(", {}", kHow[static_cast<int>(row.kept)]);
-        change.set_output_sqnr_db(SqnrDb(row.signal, row.noise));
-        change.set_plain_output_sqnr_db(SqnrDb(row.signal, row.cut_noise));
-      }
-      change.set_what(what);
-    }
   }
 
   Model dense_;

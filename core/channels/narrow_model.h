@@ -45,7 +45,7 @@ struct NarrowOptions {
   std::optional<double> width, macs;
   ChannelImportance importance = ChannelImportance::kMeasured;
   // No group gets fewer channels than this (it keeps all if it has no more), and what stays is a
-  // multiple of `multiple`, rounded up.
+  // multiple of `multiple`, rounded up. 0: what suits the kernels, see MultipleFor in selection.h.
   uint64_t min_channels = 1, multiple = 1;
   // Globs over names of nodes, values and constants: groups that touch one stay whole.
   std::vector<std::string> keep;
@@ -71,7 +71,8 @@ using NarrowProgress = std::function<void(double fraction, std::string_view deta
 
 // Removes channels of `dense` and refits. `samples` may be null: then importance is kL2 and nothing
 // is refitted. Every fifth feed is held back from the fit and judges it: a layer is refitted only
-// where that is better there than cutting alone. New weights go to `arena`. The same bytes for any
+// where that is better there than cutting alone. Fewer feeds than 20 all judge, each the fits made
+// without it, and are all fitted on in the end. New weights go to `arena`. The same bytes for any
 // number of threads; choices that rest on runs of the runtime are reproducible per kind of CPU.
 //
 // Where no channel can be removed, or the target asks for none, the model comes back as it was,

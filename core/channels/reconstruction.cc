@@ -261,8 +261,8 @@ absl::StatusOr<std::vector<std::vector<double>>> ScoreByReconstruction(
           }
         }
       }
-      MP_ASSIGN_OR_RETURN(auto reader, Reader::Make(site->rows.fit->Moments(0), std::move(weight),
-                                                    std::move(blocks), context));
+      MP_ASSIGN_OR_RETURN(auto reader, Reader::Make(FitMoments(site->rows).ForGood()[0],
+                                                    std::move(weight), std::move(blocks), context));
       all = reader != nullptr;
       if (!all) break;
       readers.push_back(std::move(reader));

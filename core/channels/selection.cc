@@ -4,12 +4,19 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
+#include <utility>
 
 #include "core/base/format_string.h"
 #include "core/base/status.h"
 
 namespace modelpress {
 namespace {
+
+constexpr uint64_t kBlock = 8;
+// Of smaller groups rounding would keep too large a share. Seen: half of the multiplications of a network of 24 to 128
+// channels, 1.5 times slower with 1 for all groups, as fast with 8 for those of 64 and more, 1.3 times faster with 8 for all.
+constexpr uint64_t kLeastBlocked = 16;
 
 class Selection {
  public:
@@ -33,7 +40,7 @@ class Selection {
       if (!dependencies_.groups[g].reason.empty() || channels == 0) continue;
       uint64_t kept = channels - std::min<uint64_t>(channels, wanted(g));
       kept = std::max<uint64_t>({kept, options_.min_channels, 1});
-      const uint64_t multiple = std::max<uint64_t>(1, options_.multiple);
+      const uint64_t multiple = MultipleOf(g);
       kept = std::min(channels, (kept + multiple - 1) / multiple * multiple);
       removed[g].assign(order_[g].begin(),
                         order_[g].begin() + static_cast<std::ptrdiff_t>(channels - kept));
@@ -56,6 +63,36 @@ class Selection {
     return Lowest([&](size_t g) { return wanted[g]; });
   }
 
+  // Rounding to multiples cuts deeper than was asked for. What is worth most for the
+  // multiply-accumulates it takes comes back, a multiple at a time, as long as there is room.
+  RemovedChannels GiveBack(RemovedChannels removed, double target) const {
+    double present = Macs(removed);
+    while (true) {
+      std::optional<RemovedChannels> best;
+      double best_worth = 0, best_macs = 0;
+      for (size_t g = 0; g < removed.size(); ++g) {
+        const size_t gone = removed[g].size(), back = std::min(gone, MultipleOf(g));
+        if (gone == 0) continue;
+        RemovedChannels trial = removed;
+        const auto first = order_[g].begin() + static_cast<std::ptrdiff_t>(gone - back);
+        trial[g].assign(order_[g].begin(), first);
+        std::ranges::sort(trial[g]);
+        const double macs = Macs(trial);
+        if (macs > target) continue;
+        double score = 0;
+        for (size_t i = gone - back; i < gone; ++i) score += scores_[g][order_[g][i]];
+        const double worth = score / std::max(1.0, macs - present);
+        if (best.has_value() && worth <= best_worth) continue;
+        best = std::move(trial);
+        best_worth = worth;
+        best_macs = macs;
+      }
+      if (!best.has_value()) return removed;
+      removed = *std::move(best);
+      present = best_macs;
+    }
+  }
+
   size_t RankAll() {
     for (size_t g = 0; g < order_.size(); ++g) {
       if (!dependencies_.groups[g].reason.empty()) continue;
@@ -71,6 +108,11 @@ class Selection {
   }
 
  private:
+  size_t MultipleOf(size_t g) const {
+    if (options_.multiple > 0) return options_.multiple;
+    return MultipleFor(dependencies_, dependencies_.groups[g]);
+  }
+
   const Dependencies& dependencies_;
   const std::vector<std::vector<double>>& scores_;
   const NarrowOptions& options_;
@@ -80,6 +122,16 @@ class Selection {
 };
 
 }  // namespace
+
+uint64_t MultipleFor(const Dependencies& dependencies, const DependencyGroup& group) {
+  if (group.channels < kLeastBlocked) return 1;
+  for (const auto* layers : {&group.producers, &group.consumers}) {
+    for (const int layer : *layers) {
+      if (dependencies.layers[layer].op == "Conv") return kBlock;
+    }
+  }
+  return 1;
+}
 
 absl::StatusOr<RemovedChannels> SelectChannels(const Dependencies& dependencies,
                                                const std::vector<std::vector<double>>& scores,
@@ -111,7 +163,7 @@ absl::StatusOr<RemovedChannels> SelectChannels(const Dependencies& dependencies,
         low = middle + 1;
       }
     }
-    return selection.ByScore(enough);
+    return selection.GiveBack(selection.ByScore(enough), target);
   }
   double enough = 0, high = 1;
   for (int step = 0; step < 40; ++step) {

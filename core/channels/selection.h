@@ -17,6 +17,11 @@ enum class ChannelAllocation {
   kByScore,
 };
 
+// What the number of channels that stay is rounded up to a multiple of where nobody said: 8 for
+// groups of at least 16 that a convolution makes or reads, else 1. The runtime's convolutions work on
+// blocks of 8 channels, and fall back to slower kernels for other numbers.
+uint64_t MultipleFor(const Dependencies& dependencies, const DependencyGroup& group);
+
 // Channels that go, by group; of equal scores the first. Groups with a reason, and those without
 // scores, stay whole. With `width` the allocation is even. Errors: RECIPE_INVALID if the
 // multiply-accumulates cannot be brought down to `macs`.

@@ -13,6 +13,7 @@
 
 #include "core/base/format_string.h"
 #include "core/base/status.h"
+#include "core/channels/joined_samples.h"
 #include "core/channels/narrow_model.h"
 #include "core/passes/pass.h"
 #include "core/quant/weight_selection.h"
@@ -23,6 +24,8 @@ namespace modelpress {
 namespace {
 
 constexpr uint64_t kDefaultSamples = 4096;
+// Samples of a feed at most, as long as there are feeds enough to hold some back.
+constexpr uint64_t kJoined = 64, kLeastFeeds = 40;
 // Reading and writing weights; what refitting takes depends on the data and is not known before.
 constexpr double kBytesPerSecond = 2e7;
 
@@ -72,19 +75,29 @@ absl::StatusOr<std::unique_ptr<Samples>> OpenSamples(const Model& model, const D
                                                      const JobContext& context) {
   const std::vector<ValueInfo> inputs = DeclaredInputs(model);
   std::unique_ptr<Samples> samples;
+  // Whether samples may be fed together, along axis 0.
+  bool joins = false;
+  const auto open = [&](const char* split,
+                        const std::vector<std::string>& fallbacks) -> absl::Status {
+    MP_ASSIGN_OR_RETURN(auto opened, data.Split(split, fallbacks, inputs, /*batch_size=*/1, 0));
+    if (samples != nullptr && opened->size() <= samples->size()) return absl::OkStatus();
+    MP_ASSIGN_OR_RETURN(const auto together, data.Split(split, fallbacks, inputs, kJoined, 0));
+    joins = opened->batches() == opened->size() && together->batches() < opened->batches();
+    samples = std::move(opened);
+    return absl::OkStatus();
+  };
   for (const char* split : {"calib", "unlabeled", "train"}) {
-    if (!data.HasSplit(split)) continue;
-    MP_ASSIGN_OR_RETURN(auto opened, data.Split(split, {}, inputs, /*batch_size=*/1, 0));
-    if (samples == nullptr || opened->size() > samples->size()) samples = std::move(opened);
+    if (data.HasSplit(split)) MP_RETURN_IF_ERROR(open(split, {}));
   }
-  if (samples == nullptr) {
-    MP_ASSIGN_OR_RETURN(samples, data.Split("val", {"test"}, inputs, /*batch_size=*/1, 0));
-  }
+  if (samples == nullptr) MP_RETURN_IF_ERROR(open("val", {"test"}));
   if (samples->size() == 0) {
     return Error(ERROR_REASON_DATA_INVALID, "the data set holds no samples to calibrate on")
         .With("expected", "samples");
   }
-  return InContentOrder(std::move(samples), max_samples, context);
+  MP_ASSIGN_OR_RETURN(samples, InContentOrder(std::move(samples), max_samples, context));
+  const uint64_t each = std::min(kJoined, samples->batches() / kLeastFeeds);
+  if (each > 1 && joins) samples = JoinSamples(std::move(samples), each);
+  return samples;
 }
 
 absl::StatusOr<PassReport> PruneChannelsPass::Run(Model& model, const PassStep& step,
@@ -112,7 +125,7 @@ absl::StatusOr<PassReport> PruneChannelsPass::Run(Model& model, const PassStep& 
     narrow.importance = ChannelImportance::kReconstruction;
   }
   narrow.min_channels = std::max<uint64_t>(1, options.min_channels());
-  narrow.multiple = std::max<uint64_t>(1, options.multiple());
+  narrow.multiple = options.multiple();
   narrow.keep.assign(options.keep().begin(), options.keep().end());
   narrow.refit = !options.has_refit() || options.refit();
   std::unique_ptr<Samples> samples;
@@ -128,14 +141,6 @@ absl::StatusOr<PassReport> PruneChannelsPass::Run(Model& model, const PassStep& 
   for (std::string& note : narrowed.notes) *report.add_notes() = std::move(note);
   MP_RETURN_IF_ERROR(RequireChange(step, report));
   model = std::move(narrowed.model);
-  // Seen: a network of digits at half of its multiplications, 1.4 times slower with 1, 1.35 times
-  // faster with 8.
-  const bool convolves = std::ranges::any_of(
-      model.proto().graph().node(), [](const auto& node) { return node.op_type() == "Conv"; });
-  if (narrow.multiple == 1 && convolves && report.changes_size() > 0) {
-    *report.add_notes() =
-        "the runtime's convolutions work on blocks of 8 channels: multiple: 8 may run much faster";
-  }
   report.set_weight_bytes_after(WeightBytes(model));
   return report;
 }

@@ -99,6 +99,60 @@ TEST(NarrowModelTest, ARefitIsBetterThanACutAndTheSameForAnyNumberOfThreads) {
   }
 }
 
+// Too few to hold any back: each judges fits that are made without it, and all are fitted on.
+TEST(NarrowModelTest, FewSamplesAreFittedOnAndJudgeInTurn) {
+  const Model teacher = Teacher();
+  std::string first;
+  for (const size_t threads : {1, 3}) {
+    TestJob job(threads);
+    WeightArena arena(&job.scratch());
+    const auto samples = MakeSyntheticSamples(teacher, 19, /*seed=*/5);
+    ASSERT_TRUE(samples.ok());
+    NarrowOptions options{.width = 0.6};
+    const auto refitted =
+        NarrowModel(teacher, samples->get(), options, arena, job.context(), nullptr);
+    ASSERT_TRUE(refitted.ok()) << refitted.status();
+    options.refit = false;
+    const auto cut = NarrowModel(teacher, samples->get(), options, arena, job.context(), nullptr);
+    ASSERT_TRUE(cut.ok()) << cut.status();
+    EXPECT_GT(Loss(teacher, refitted->model, job, arena),
+              Loss(teacher, cut->model, job, arena) + 1);
+    if (first.empty()) first = Fingerprint(refitted->model);
+    EXPECT_TRUE(Fingerprint(refitted->model) == first);
+  }
+}
+
+TEST(NarrowModelTest, ConvolutionsKeepMultiplesOfEightWhereNobodySaysOtherwise) {
+  onnx::ModelProto proto = testing::ParseProto(R"(<ir_version: 8, opset_import: ["" : 13]>
+      g (float[1, 3, 4, 4] x) => (float[1, 2, 4, 4] y)
+      { a = Conv(x, w1) r = Relu(a) b = Conv(r, w2) s = Relu(b) y = Conv(s, w3) })");
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal;
+  const auto add = [&](const std::string& name, int64_t outputs, int64_t inputs) {
+    std::vector<float> values(static_cast<size_t>(outputs * inputs));
+    for (float& value : values) value = normal(random);
+    onnx::TensorProto& tensor = *proto.mutable_graph()->add_initializer();
+    tensor.set_name(name);
+    tensor.set_data_type(onnx::TensorProto::FLOAT);
+    for (const int64_t extent : {outputs, inputs, int64_t{1}, int64_t{1}}) tensor.add_dims(extent);
+    tensor.set_raw_data(values.data(), values.size() * sizeof(float));
+  };
+  add("w1", 32, 3);
+  add("w2", 12, 32);
+  add("w3", 2, 12);
+  const Model model = *testing::ReadModel(proto);
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  // 13 and 5 channels; the second group is too small to be rounded.
+  const auto free = NarrowModel(model, nullptr, {.width = 0.4}, arena, job.context(), nullptr);
+  ASSERT_TRUE(free.ok()) << free.status();
+  EXPECT_EQ(free->parameters_after, 13u * 3 + 5 * 13 + 2 * 5);
+  const auto rounded =
+      NarrowModel(model, nullptr, {.width = 0.4, .multiple = 0}, arena, job.context(), nullptr);
+  ASSERT_TRUE(rounded.ok()) << rounded.status();
+  EXPECT_EQ(rounded->parameters_after, 16u * 3 + 5 * 16 + 2 * 5);
+}
+
 TEST(NarrowModelTest, LimitsOfGroupsHold) {
   const Model teacher = Teacher();
   TestJob job;
