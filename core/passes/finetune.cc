@@ -9,14 +9,21 @@
 // Sources: Hinton, Vinyals and Dean 2015 (distillation); Bengio et al. 2013 (the straight-through gradient of rounding).
 // Weights that are 0 stay 0, codes stay codes on their grid, so the file keeps its size. The training runs in a process of
 // its own, modelpress-trainer, the only one with libtorch. Of all values that were seen those of the least validation loss
-// are taken: where no step made it less, nothing is changed.
+// are taken: where no step made it less, nothing is changed. A learning rate that nobody gave is found by short trainings
+// (core/training/learning_rate.h); a head that chooses (TopK, NonMaxSuppression) is left as it is, and what it chooses among
+// is trained by (core/training/differentiable_part.h).
 #include <memory>
+#include <optional>
 
+#include "absl/strings/str_join.h"
 #include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/passes/pass.h"
 #include "core/quant/function_inlining.h"
 #include "core/quant/weight_selection.h"
+#include "core/training/augmentation.h"
+#include "core/training/differentiable_part.h"
+#include "core/training/learning_rate.h"
 #include "core/training/train_model.h"
 #include "core/training/trainer_process.h"
 
@@ -44,7 +51,7 @@ class FinetunePass final : public Pass {
   PassEstimate Estimate(const Model& model, const PassStep& step) const override {
     const uint64_t bytes = WeightBytes(model);
     const Training training = WithDefaults(step.finetune().training());
-    return {TrainerMemory(bytes), 16 * bytes + (64 << 20),
+    return {TrainerMemory(model, bytes, training.batch_size()), 16 * bytes + (64 << 20),
             5 + static_cast<double>(training.steps()) * training.batch_size() *
                     static_cast<double>(bytes) / kBytesPerSecond};
   }
@@ -61,7 +68,7 @@ absl::StatusOr<PassReport> FinetunePass::Run(Model& model, const PassStep& step,
   MP_RETURN_IF_ERROR(context.job->cancellation->Check());
   InlineFunctions(model, report.mutable_notes());
   SeparateInitializersFromInputs(model);
-  const TrainOptions options{
+  TrainOptions options{
       .training = WithDefaults(step.finetune().training()),
       .seed = context.seed,
       .name = "finetune",
@@ -77,18 +84,36 @@ absl::StatusOr<PassReport> FinetunePass::Run(Model& model, const PassStep& step,
   for (v1::Skip& skip : found.skips) *report.add_skips() = std::move(skip);
   if (!found.parameters.empty()) {
     MP_RETURN_IF_ERROR(RequireTrainer());
-    MP_ASSIGN_OR_RETURN(const TrainingData data,
-                        PackTrainingData(*context.original, context.data, options.training,
-                                         context.seed, *context.job, [&context](double fraction) {
-                                           if (context.progress)
-                                             context.progress(kPacking * fraction, "samples");
-                                         }));
+    const std::optional<DifferentiablePart> part = FindDifferentiablePart(*context.original);
+    if (part.has_value()) {
+      report.add_notes(FormatString("trained by the values that '{}' chooses among: {}",
+                                    absl::StrJoin(part->nodes, "', '"),
+                                    absl::StrJoin(part->values, ", ")));
+    }
+    MP_ASSIGN_OR_RETURN(
+        const TrainingData data,
+        PackTrainingData(part.has_value() ? part->model : *context.original, context.data,
+                         options.training, context.seed, *context.job, [&context](double fraction) {
+                           if (context.progress) context.progress(kPacking * fraction, "samples");
+                         }));
     if (context.data == nullptr) {
       report.add_notes(
           "trained on synthetic samples, as no data was given: they are nothing like real inputs");
     }
     report.add_notes(FormatString("{} training samples ({} with labels) of {}; {}", data.training,
                                   data.labelled, data.description, data.task));
+    if (options.training.augmented_copies() == 0 && !data.exact && data.inputs.size() == 1 &&
+        IsImage({.type = data.inputs[0].type, .dims = data.inputs[0].dims})) {
+      report.add_notes(
+          "the inputs look like images: where samples are few, training.augmented_copies may help");
+    }
+    if (step.finetune().training().learning_rate() == 0) {
+      MP_ASSIGN_OR_RETURN(
+          const ChosenRate chosen,
+          ChooseLearningRate(model, found.parameters, data, options, *context.arena, *context.job));
+      options.training.set_learning_rate(chosen.rate);
+      report.add_notes(FormatString("learning rate {}", Describe(chosen)));
+    }
     MP_ASSIGN_OR_RETURN(const TrainingRun run, TrainModel(model, found.parameters, data, options,
                                                           *context.arena, *context.job, &report));
     report.add_notes(FormatString(

@@ -14,7 +14,7 @@ namespace modelpress::trainer {
 uint64_t Batches::samples() const { return static_cast<uint64_t>(request_.inputs(0).dims(0)); }
 
 absl::StatusOr<at::Tensor> Batches::GatherRows(const TrainArray& array,
-                                               const std::vector<uint64_t>& samples) const {
+                                               std::span<const uint64_t> samples) const {
   const std::span<const std::byte> all = files_.Bytes(array.data());
   const uint64_t row = all.size() / static_cast<uint64_t>(array.dims(0));
   std::vector<std::byte> rows(row * samples.size());
@@ -29,7 +29,7 @@ absl::StatusOr<at::Tensor> Batches::GatherRows(const TrainArray& array,
   return tensor.clone();
 }
 
-absl::StatusOr<TrainBatch> Batches::Gather(const std::vector<uint64_t>& samples) const {
+absl::StatusOr<TrainBatch> Batches::Gather(std::span<const uint64_t> samples, bool learning) const {
   TrainBatch batch{.samples = static_cast<int64_t>(samples.size())};
   for (const TrainArray& input : request_.inputs()) {
     MP_ASSIGN_OR_RETURN(batch.inputs[input.name()], GatherRows(input, samples));
@@ -39,6 +39,10 @@ absl::StatusOr<TrainBatch> Batches::Gather(const std::vector<uint64_t>& samples)
     batch.labels.emplace_back();
     if (!target.has_labels()) continue;
     MP_ASSIGN_OR_RETURN(batch.labels.back(), GatherRows(target.labels(), samples));
+  }
+  if (!learning) return batch;
+  for (const TrainHint& hint : request_.hints()) {
+    MP_ASSIGN_OR_RETURN(batch.hints.emplace_back(), GatherRows(hint.teacher(), samples));
   }
   return batch;
 }

@@ -1,6 +1,7 @@
 // Samples of a training as batches.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "core/trainer/files.h"
@@ -13,6 +14,8 @@ struct TrainBatch {
   Values inputs;
   // By target; labels are undefined where a target has none.
   std::vector<at::Tensor> teacher, labels;
+  // What the teacher's values were, by hint.
+  std::vector<at::Tensor> hints;
   int64_t samples = 0;
 };
 
@@ -22,8 +25,8 @@ class Batches {
   Batches(const TrainRequest& request, const InheritedFiles& files)
       : request_(request), files_(files) {}
 
-  // OP_UNSUPPORTED for types that cannot be computed with.
-  absl::StatusOr<TrainBatch> Gather(const std::vector<uint64_t>& samples) const;
+  // Without `learning` the hints are left out. OP_UNSUPPORTED for types that cannot be computed with.
+  absl::StatusOr<TrainBatch> Gather(std::span<const uint64_t> samples, bool learning) const;
 
   uint64_t training_samples() const { return request_.training_samples(); }
   uint64_t samples() const;
@@ -34,7 +37,7 @@ class Batches {
 
  private:
   absl::StatusOr<at::Tensor> GatherRows(const TrainArray& array,
-                                        const std::vector<uint64_t>& samples) const;
+                                        std::span<const uint64_t> samples) const;
   const std::vector<uint64_t>& OrderOf(uint64_t epoch);
 
   const TrainRequest& request_;

@@ -27,6 +27,7 @@ std::vector<FileRange> Ranges(const TrainRequest& request) {
     ranges.push_back(target.teacher().data());
     if (target.has_labels()) ranges.push_back(target.labels().data());
   }
+  for (const TrainHint& hint : request.hints()) ranges.push_back(hint.teacher().data());
   for (const TrainParameter& parameter : request.parameters()) {
     ranges.push_back(parameter.values());
     if (!parameter.coded()) continue;

@@ -202,9 +202,11 @@ absl::StatusOr<std::unique_ptr<Graph>> Graph::Make(const Model& model,
   }
   MP_RETURN_IF_ERROR(graph->AddSteps(model, options));
   for (const onnx::ValueInfoProto& output : model.proto().graph().output()) {
-    graph->Slot(output.name());
     graph->outputs_.push_back(output.name());
   }
+  graph->outputs_.insert(graph->outputs_.end(), options.more_outputs.begin(),
+                         options.more_outputs.end());
+  for (const std::string& output : graph->outputs_) graph->Slot(output);
   MP_RETURN_IF_ERROR(graph->FoldConstants());
   graph->FindLastReaders();
   return graph;

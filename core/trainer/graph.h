@@ -21,6 +21,8 @@ struct GraphOptions {
   absl::flat_hash_set<std::string> variables;
   // Those among them that are codes in the model and are fed as what they decode to.
   absl::flat_hash_set<std::string> decoded;
+  // Values that are wanted beside the model's outputs.
+  std::vector<std::string> more_outputs;
 };
 
 // Immutable after making. What depends on constants alone is computed once. Values are let go after their last reader.
@@ -30,7 +32,7 @@ class Graph {
   static absl::StatusOr<std::unique_ptr<Graph>> Make(const Model& model,
                                                      const GraphOptions& options);
 
-  // Inputs and variables in, outputs out. `batch_statistics`: see OperatorCall::Settings. OP_UNSUPPORTED or
+  // Inputs and variables in, outputs (and more_outputs) out. `batch_statistics`: see OperatorCall::Settings. OP_UNSUPPORTED or
   // RUNTIME_FAILED with the node.
   absl::StatusOr<Values> Run(const Values& fed, bool batch_statistics) const;
 

@@ -34,6 +34,7 @@ double Optimizer::ClipGradients() {
   const at::NoGradGuard no_gradients;
   double squares = 0;
   for (Parameter& parameter : parameters_) {
+    parameter.MaskGradient();
     const at::Tensor& gradient = parameter.values().grad();
     if (!gradient.defined()) continue;
     const at::Tensor flat = gradient.reshape({-1});
@@ -68,7 +69,7 @@ void Optimizer::Step(uint64_t step) {
       square.mul_(kBeta2).addcmul_(gradient, gradient, 1 - kBeta2);
       const at::Tensor divisor = at::sqrt(square).div_(correction2).add_(kEpsilon);
       if (decay > 0) values.mul_(1 - rate * decay);
-      values.addcdiv_(mean, divisor, -rate / correction1);
+      values.addcdiv_(mean, divisor, -rate / (correction1 * std::sqrt(parameter.live_share())));
     } else {
       at::Tensor& velocity = state_[2 * i];
       const at::Tensor slope = decay > 0 ? gradient + values * decay : gradient;

@@ -14,7 +14,9 @@ double LearningRate(const Training& training, uint64_t step);
 
 // AdamW (Loshchilov and Hutter 2019, "Decoupled weight decay regularization"), beta 0.9 and 0.999, epsilon 1e-8:
 //   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
-//   w = w - rate decay w - rate m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon)
+//   w = w - rate decay w - rate / sqrt(live) m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon)
+// where `live` is the share of the weights of a tensor that do not stay 0. The natural size of a weight, and so of its
+// steps, is one over the root of the number of summands (He et al. 2015), of which only that share is left.
 // SGD: u = 0.9 u + g + decay w;  w = w - rate (g + decay w + 0.9 u).
 class Optimizer {
  public:

@@ -1,6 +1,8 @@
 // Trained tensors: see parameter.h.
 #include "core/trainer/parameter.h"
 
+#include <algorithm>
+
 namespace modelpress::trainer {
 namespace {
 
@@ -21,7 +23,9 @@ at::Tensor Spread(const at::Tensor& parameters, const TrainParameter& spec, at::
 Parameter Parameter::OfValues(const TrainParameter& spec, const at::Tensor& values) {
   Parameter parameter;
   parameter.spec_ = &spec;
-  parameter.values_ = values.clone().requires_grad_();
+  parameter.values_ = values.clone();
+  if (spec.keep_zeros()) parameter.KeepZeros(parameter.values_);
+  parameter.values_.requires_grad_();
   return parameter;
 }
 
@@ -39,13 +43,18 @@ Parameter Parameter::Make(const TrainParameter& spec, const InheritedFiles& file
     parameter.high_ = (spec.high() - parameter.zero_point_) * parameter.scale_;
   }
   if (spec.keep_zeros()) {
-    const at::Tensor start = spec.coded()
-                                 ? parameter.Codes(parameter.values_) - parameter.zero_point_
-                                 : parameter.values_;
-    parameter.mask_ = at::ne(start, 0).to(at::kFloat);
+    parameter.KeepZeros(spec.coded() ? parameter.Codes(parameter.values_) - parameter.zero_point_
+                                     : parameter.values_);
   }
   if (!spec.statistic()) parameter.values_.requires_grad_();
   return parameter;
+}
+
+void Parameter::KeepZeros(const at::Tensor& start) {
+  mask_ = at::ne(start, 0).to(at::kFloat);
+  if (mask_.numel() == 0) return;
+  const double live = mask_.sum().item<double>(), all = static_cast<double>(mask_.numel());
+  live_share_ = std::max(live, 1.0) / all;
 }
 
 at::Tensor Parameter::Codes(const at::Tensor& values) const {
@@ -64,6 +73,12 @@ at::Tensor Parameter::Seen() const {
     rounded = rounded - values_;
   }
   return values_ + rounded;
+}
+
+void Parameter::MaskGradient() {
+  const at::NoGradGuard no_gradients;
+  at::Tensor gradient = values_.grad();
+  if (mask_.defined() && gradient.defined()) gradient.mul_(mask_);
 }
 
 void Parameter::Constrain() {

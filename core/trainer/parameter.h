@@ -26,6 +26,10 @@ class Parameter {
   const at::Tensor& values() const { return values_; }
   // What the graph computes with.
   at::Tensor Seen() const;
+  // The gradient of values that stay 0 becomes 0, so that it does not count where gradients are limited together.
+  void MaskGradient();
+  // Of the values, those that may change, as a share of all; never 0.
+  double live_share() const { return live_share_; }
   // After a change of the values: zeros to 0, codes into their range.
   void Constrain();
   // Writes values (of codes: the codes, as float32) of `from`, which is like values(), to where the result is expected.
@@ -34,11 +38,14 @@ class Parameter {
 
  private:
   at::Tensor Codes(const at::Tensor& values) const;
+  // Keeps what is 0 in `start`.
+  void KeepZeros(const at::Tensor& start);
 
   const TrainParameter* spec_ = nullptr;
   at::Tensor values_;
   // 1 where a value may change; undefined: everywhere.
   at::Tensor mask_;
+  double live_share_ = 1;
   // Of the shape of the values; only for codes.
   at::Tensor scale_, zero_point_, low_, high_;
 };

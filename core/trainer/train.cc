@@ -10,9 +10,9 @@
 #include "core/base/status.h"
 #include "core/trainer/batches.h"
 #include "core/trainer/checkpoint.h"
-#include "core/trainer/graph.h"
-#include "core/trainer/loss.h"
 #include "core/trainer/optimizer.h"
+#include "core/trainer/samples_per_forward.h"
+#include "core/trainer/trained_model.h"
 
 namespace modelpress::trainer {
 namespace {
@@ -37,6 +37,7 @@ class TrainingLoop {
 
   absl::StatusOr<TrainResult> Run() {
     MP_RETURN_IF_ERROR(Prepare());
+    MP_ASSIGN_OR_RETURN(per_forward_, SamplesPerForward(request_, batches_, *model_));
     const bool resumed = request_.resume() && Resume();
     if (!resumed) MP_RETURN_IF_ERROR(LookAtValidation());
     begun_ = Clock::now();
@@ -64,9 +65,7 @@ class TrainingLoop {
     run_.set_seconds(Seconds());
     const double here = run_.seconds() - seconds_before_;
     run_.set_samples_per_second(here > 0 ? SamplesHere() / here : 0);
-    for (size_t i = 0; i < parameters_.size(); ++i) {
-      MP_RETURN_IF_ERROR(parameters_[i].WriteResult(best_[i]));
-    }
+    MP_RETURN_IF_ERROR(model_->WriteResults(best_));
     TrainResult result;
     *result.mutable_run() = run_;
     return result;
@@ -74,21 +73,12 @@ class TrainingLoop {
 
  private:
   absl::Status Prepare() {
-    MP_ASSIGN_OR_RETURN(model_, files_.ReadModel(request_));
-    GraphOptions options;
-    for (const TrainParameter& spec : request_.parameters()) {
-      options.variables.insert(spec.tensor());
-      if (spec.coded()) options.decoded.insert(spec.tensor());
-      parameters_.push_back(Parameter::Make(spec, files_));
-      run_.set_parameters(
-          run_.parameters() +
-          (spec.statistic() ? 0 : static_cast<uint64_t>(parameters_.back().count())));
-    }
-    MP_ASSIGN_OR_RETURN(graph_, Graph::Make(model_, options));
-    optimizer_.emplace(training_, parameters_);
-    for (const Parameter& parameter : parameters_) {
+    MP_ASSIGN_OR_RETURN(model_, TrainedModel::Make(request_, files_));
+    optimizer_.emplace(training_, model_->parameters());
+    for (const Parameter& parameter : model_->parameters()) {
       best_.push_back(parameter.values().detach().clone());
     }
+    run_.set_parameters(model_->trained_values());
     run_.set_training_samples(request_.training_samples());
     run_.set_validation_samples(batches_.samples() - request_.training_samples());
     return absl::OkStatus();
@@ -97,7 +87,9 @@ class TrainingLoop {
   // Everything that a checkpoint holds besides run_.
   std::vector<at::Tensor> State() {
     std::vector<at::Tensor> tensors;
-    for (const Parameter& parameter : parameters_) tensors.push_back(parameter.values().detach());
+    for (const Parameter& parameter : model_->parameters()) {
+      tensors.push_back(parameter.values().detach());
+    }
     tensors.insert(tensors.end(), optimizer_->state().begin(), optimizer_->state().end());
     tensors.insert(tensors.end(), best_.begin(), best_.end());
     return tensors;
@@ -115,50 +107,17 @@ class TrainingLoop {
   double SamplesHere() const {
     return static_cast<double>((run_.steps() - steps_before_) * training_.batch_size());
   }
-  uint64_t PerForward(uint64_t samples) const {
-    return request_.samples_per_forward() > 0 ? request_.samples_per_forward() : samples;
-  }
-
-  Values Fed(const TrainBatch& batch) const {
-    Values fed = batch.inputs;
-    for (const Parameter& parameter : parameters_) {
-      fed[parameter.spec().tensor()] = parameter.Seen();
-    }
-    return fed;
-  }
-
-  absl::StatusOr<at::Tensor> Loss(const TrainBatch& batch, bool learning, Decisions* decisions) {
-    MP_ASSIGN_OR_RETURN(const Values outputs,
-                        graph_->Run(Fed(batch), learning && training_.batch_norm_statistics()));
-    at::Tensor loss;
-    for (int i = 0; i < request_.targets_size(); ++i) {
-      const TrainTarget& target = request_.targets(i);
-      const at::Tensor& output = outputs.at(target.output());
-      if (output.sizes() != batch.teacher[i].sizes()) {
-        return Error(ERROR_REASON_RUNTIME_FAILED,
-                     FormatString("output '{}' has another shape than the teacher's",
-                                  target.output()))
-            .With("stage", "training");
-      }
-      const at::Tensor part =
-          DistillationLoss(target, training_, output, batch.teacher[i], batch.labels[i]);
-      loss = loss.defined() ? loss + part : part;
-      if (decisions != nullptr) decisions->Add(target, output, batch.teacher[i], batch.labels[i]);
-    }
-    return loss;
-  }
-
   absl::Status OneStep() {
     const std::vector<uint64_t> samples = batches_.OfStep(run_.steps());
-    const uint64_t part = PerForward(samples.size());
     double loss = 0;
-    for (uint64_t first = 0; first < samples.size(); first += part) {
-      const auto begin = samples.begin() + static_cast<ptrdiff_t>(first);
-      const uint64_t count = std::min<uint64_t>(part, samples.size() - first);
-      MP_ASSIGN_OR_RETURN(const TrainBatch batch,
-                          batches_.Gather({begin, begin + static_cast<ptrdiff_t>(count)}));
+    for (uint64_t first = 0; first < samples.size(); first += per_forward_) {
+      const uint64_t count = std::min<uint64_t>(per_forward_, samples.size() - first);
+      MP_ASSIGN_OR_RETURN(
+          const TrainBatch batch,
+          batches_.Gather(std::span(samples).subspan(first, count), /*learning=*/true));
       const double share = static_cast<double>(count) / static_cast<double>(samples.size());
-      MP_ASSIGN_OR_RETURN(const at::Tensor part_loss, Loss(batch, /*learning=*/true, nullptr));
+      MP_ASSIGN_OR_RETURN(const at::Tensor part_loss,
+                          model_->Loss(batch, training_.batch_norm_statistics(), nullptr));
       if (!part_loss.requires_grad()) {
         return Error(ERROR_REASON_OP_UNSUPPORTED,
                      "no trained weight has an influence on the outputs that has a gradient")
@@ -194,13 +153,13 @@ class TrainingLoop {
     Decisions decisions;
     double loss = 0;
     const uint64_t first = request_.training_samples(), end = batches_.samples();
-    const uint64_t part = PerForward(training_.batch_size());
-    for (uint64_t at = first; at < end; at += part) {
+    for (uint64_t at = first; at < end; at += per_forward_) {
       MP_RETURN_IF_ERROR(cancellation_.Check());
       std::vector<uint64_t> samples;
-      for (uint64_t i = at; i < std::min(end, at + part); ++i) samples.push_back(i);
-      MP_ASSIGN_OR_RETURN(const TrainBatch batch, batches_.Gather(samples));
-      MP_ASSIGN_OR_RETURN(const at::Tensor part_loss, Loss(batch, /*learning=*/false, &decisions));
+      for (uint64_t i = at; i < std::min(end, at + per_forward_); ++i) samples.push_back(i);
+      MP_ASSIGN_OR_RETURN(const TrainBatch batch, batches_.Gather(samples, /*learning=*/false));
+      MP_ASSIGN_OR_RETURN(const at::Tensor part_loss,
+                          model_->Loss(batch, /*batch_statistics=*/false, &decisions));
       loss += part_loss.item<double>() * static_cast<double>(samples.size());
     }
     TrainingPoint point;
@@ -231,7 +190,7 @@ class TrainingLoop {
     } else if (first || point.validation_loss() < best_loss()) {
       const at::NoGradGuard no_gradients;
       run_.set_best_step(run_.steps());
-      for (size_t i = 0; i < parameters_.size(); ++i) best_[i].copy_(parameters_[i].values());
+      for (size_t i = 0; i < best_.size(); ++i) best_[i].copy_(model_->parameters()[i].values());
     }
     *run_.add_points() = point;
     const uint64_t since = run_.steps() - run_.best_step();
@@ -286,11 +245,10 @@ class TrainingLoop {
   const std::function<void(const TrainProgress&)>& progress_;
   Batches batches_;
   CheckpointFile checkpoint_;
-  Model model_;
-  std::unique_ptr<Graph> graph_;
-  std::vector<Parameter> parameters_;
+  std::unique_ptr<TrainedModel> model_;
   std::optional<Optimizer> optimizer_;
   std::vector<at::Tensor> best_;
+  uint64_t per_forward_ = 1;
   TrainingRun run_;
   // Since the last point; checkpoints are only written at points, so these need not be in them.
   double loss_sum_ = 0;

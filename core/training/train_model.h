@@ -9,17 +9,10 @@
 #include "core/base/job_context.h"
 #include "core/training/trainable.h"
 #include "core/training/training_data.h"
+#include "core/training/training_memory.h"
+#include "core/training/training_options.h"
 
 namespace modelpress {
-
-// RECIPE_INVALID with the field's path, which begins with `field` ("finetune.training").
-absl::Status ValidateTraining(const Training& training, std::string_view field);
-// With the defaults of recipe.proto filled in.
-Training WithDefaults(Training training);
-
-// Anonymous memory of the trainer beyond its program, bytes: values, gradients, two moments and the best values, and what a
-// batch needs, which is guessed from the weights.
-uint64_t TrainerMemory(uint64_t weight_bytes);
 
 // The point of the run whose values were kept.
 const TrainingPoint& BestPoint(const TrainingRun& run);
@@ -32,6 +25,10 @@ struct TrainOptions {
   // Where codes of weights began, by the weights' names: rounding starts from these values, as far as they round to the
   // codes that the model has. May be null.
   const Model* original = nullptr;
+  // Where the values are that hints name; null: in `original`.
+  const Model* teacher = nullptr;
+  // Only the run is wanted: model and report stay as they are.
+  bool trial = false;
   std::function<void(double fraction, std::string_view detail)> progress;
 };
 

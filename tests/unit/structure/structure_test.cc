@@ -70,7 +70,7 @@ TEST(StructureTest, ArrowsInCorePointOneWay) {
       {"channels", {"base", "model", "quant", "runtime", "data", "statistics", "measure"}},
       {"process", {"base"}},
       {"training",
-       {"base", "process", "model", "quant", "runtime", "data", "statistics", "measure"}},
+       {"base", "process", "model", "rewrite", "quant", "runtime", "data", "statistics", "measure"}},
       {"trainer", {"base", "process", "model", "data"}},
       {"passes",
        {"base", "model", "rewrite", "formats", "quant", "runtime", "data", "statistics", "measure",

@@ -8,6 +8,7 @@
 
 #include "core/model/graph.h"
 #include "core/recipe/recipe_reader.h"
+#include "core/training/training_memory.h"
 #include "gmock/gmock.h"
 #include "tests/unit/data/data_builders.h"
 #include "tests/unit/passes/run_pass.h"
@@ -46,7 +47,8 @@ struct Finetuned {
 // Prunes or quantizes with `first`, then runs `second`, against the teacher.
 Finetuned Finetune(const std::string& first, const std::string& second, TestJob& job,
                    WeightArena& arena, const DataSet* data,
-                   std::function<void(double, std::string_view)> progress = nullptr) {
+                   std::function<void(double, std::string_view)> progress = nullptr,
+                   uint64_t memory_budget_bytes = 0) {
   const Model teacher = Teacher();
   Finetuned run{absl::UnknownError(""), teacher.Clone()};
   if (!first.empty()) {
@@ -55,8 +57,10 @@ Finetuned Finetune(const std::string& first, const std::string& second, TestJob&
   }
   PassStep step;
   EXPECT_TRUE(ReadYaml(second, &step).ok());
+  JobContext limited = job.context();
+  limited.memory_budget_bytes = memory_budget_bytes;
   PassContext context;
-  context.job = &job.context();
+  context.job = &limited;
   context.original = &teacher;
   context.data = data;
   context.arena = &arena;
@@ -264,6 +268,139 @@ TEST(FinetuneTest, AnOperatorThatIsMissingIsRefusedByName) {
   const auto report = RunPass("finetune: {training: {steps: 3}}", &model, &job, &arena);
   EXPECT_EQ(ReasonOf(report.status()), ERROR_REASON_OP_UNSUPPORTED) << report.status();
   EXPECT_THAT(std::string(report.status().message()), HasSubstr("Det"));
+}
+
+TEST(FinetuneTest, HintsAreFollowedAndRefusedByName) {
+  DataFolder folder;
+  const auto data = DataSet::Open(Samples(folder).path(), folder.scratch());
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  const std::string options = "finetune: {training: {steps: 200, learning_rate: 0.01, hints: [";
+  const Finetuned plain = Finetune(kPrune, options + "]}}", job, arena, data->get());
+  const Finetuned hinted =
+      Finetune(kPrune, options + "{teacher: r, weight: 0.5}, {teacher: a, student: y}]}}", job,
+               arena, data->get());
+  ASSERT_TRUE(plain.report.ok()) << plain.report.status();
+  ASSERT_TRUE(hinted.report.ok()) << hinted.report.status();
+  // Validation is by the outputs alone, and begins at the same values.
+  EXPECT_EQ(LossBefore(*hinted.report), LossBefore(*plain.report));
+  EXPECT_LT(LossAfter(*hinted.report), 0.5 * LossBefore(*hinted.report));
+  EXPECT_NE(LossAfter(*hinted.report), LossAfter(*plain.report));
+  // Training losses have the further terms.
+  EXPECT_GT(hinted.report->trainings(0).points(1).loss(),
+            plain.report->trainings(0).points(1).loss());
+
+  const struct {
+    const char *hint, *what;
+  } kRefused[] = {
+      {"{teacher: rr}", "hints[0].teacher: no operator makes a value 'rr'"},
+      {"{teacher: r, student: b1}", "hints[0].student: no operator makes a value 'b1'"},
+  };
+  for (const auto& test : kRefused) {
+    const Finetuned refused =
+        Finetune(kPrune, options + test.hint + "]}}", job, arena, data->get());
+    EXPECT_EQ(ReasonOf(refused.report.status()), ERROR_REASON_RECIPE_INVALID);
+    EXPECT_THAT(std::string(refused.report.status().message()), HasSubstr(test.what));
+  }
+}
+
+TEST(FinetuneTest, ALearningRateIsChosenWhereNobodySaysOne) {
+  DataFolder folder;
+  const auto data = DataSet::Open(Samples(folder).path(), folder.scratch());
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  const Finetuned chosen =
+      Finetune(kPrune, "finetune: {training: {steps: 200}}", job, arena, data->get());
+  ASSERT_TRUE(chosen.report.ok()) << chosen.report.status();
+  std::string notes;
+  for (const std::string& note : chosen.report->notes()) notes += note + "\n";
+  EXPECT_THAT(notes, HasSubstr("learning rate 0.03, by the validation loss after trainings of 10 "
+                               "steps (0.001: "));
+  ASSERT_EQ(chosen.report->trainings_size(), 1);
+  const Finetuned smallest = Finetune(
+      kPrune, "finetune: {training: {steps: 200, learning_rate: 0.001}}", job, arena, data->get());
+  EXPECT_LT(LossAfter(*chosen.report), LossAfter(*smallest.report));
+}
+
+// A budget with little room for activations: batches are cut, which changes rounding alone.
+TEST(FinetuneTest, BatchesAreCutToFitIntoMemory) {
+  DataFolder folder;
+  const auto data = DataSet::Open(Samples(folder).path(), folder.scratch());
+  const std::string options =
+      "finetune: {training: {steps: 10, batch_size: 6000, learning_rate: 0.01}}";
+  std::vector<double> losses;
+  for (const uint64_t budget : {uint64_t{0}, TrainerFixedMemory(4096) + (2 << 20)}) {
+    TestJob job;
+    WeightArena arena(&job.scratch());
+    const Finetuned run = Finetune(kPrune, options, job, arena, data->get(), nullptr, budget);
+    ASSERT_TRUE(run.report.ok()) << run.report.status();
+    losses.push_back(LossAfter(*run.report));
+  }
+  EXPECT_NEAR(losses[1] / losses[0], 1, 1e-4);
+}
+
+TEST(FinetuneTest, ASampleThatDoesNotFitIntoMemoryIsRefused) {
+  TestJob job;
+  JobContext limited = job.context();
+  limited.memory_budget_bytes = TrainerFixedMemory(4096) + (2 << 20);
+  WeightArena arena(&job.scratch());
+  Model model = ModelFromText(R"(<ir_version: 8, opset_import: ["" : 17]>
+      g (float[1, 1, 500, 500] x) => (float[1, 1, 500, 500] y) <float[1, 1, 1, 1] w = {3}>
+      { h = Conv(x, w) y = Relu(h) })");
+  const Model teacher = model.Clone();
+  PassStep step;
+  ASSERT_TRUE(ReadYaml("finetune: {training: {steps: 3}}", &step).ok());
+  PassContext context;
+  context.job = &limited;
+  context.original = &teacher;
+  context.arena = &arena;
+  const auto report = PassRegistry::Get().Find("finetune")->Run(model, step, context);
+  EXPECT_EQ(ReasonOf(report.status()), ERROR_REASON_MEMORY_BUDGET) << report.status();
+  EXPECT_THAT(std::string(report.status().message()), HasSubstr("one sample"));
+}
+
+// What a head chooses among is what is trained by; the head itself stays.
+TEST(FinetuneTest, WhatFeedsAChoiceIsTrained) {
+  DataFolder folder;
+  const auto data = DataSet::Open(Samples(folder).path(), folder.scratch());
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  Model teacher = Teacher();
+  onnx::GraphProto& graph = *teacher.mutable_proto().mutable_graph();
+  onnx::TensorProto& k = *graph.add_initializer();
+  k.set_name("k");
+  k.set_data_type(onnx::TensorProto::INT64);
+  k.add_dims(1);
+  k.set_raw_data(std::string("\x02\0\0\0\0\0\0\0", 8));
+  onnx::NodeProto& node = *graph.add_node();
+  node.set_op_type("TopK");
+  *node.add_input() = "y";
+  *node.add_input() = "k";
+  *node.add_output() = "best";
+  *node.add_output() = "which";
+  graph.clear_output();
+  for (const char* name : {"best", "which"}) {
+    auto& output = *graph.add_output();
+    output.set_name(name);
+    auto& type = *output.mutable_type()->mutable_tensor_type();
+    type.set_elem_type(name[0] == 'b' ? onnx::TensorProto::FLOAT : onnx::TensorProto::INT64);
+    type.mutable_shape()->add_dim()->set_dim_param("N");
+    type.mutable_shape()->add_dim()->set_dim_value(2);
+  }
+  Model pruned = teacher.Clone();
+  ASSERT_TRUE(RunPass(kPrune, &pruned, &job, &arena).ok());
+  PassStep step;
+  ASSERT_TRUE(ReadYaml("finetune: {training: {steps: 200, learning_rate: 0.01}}", &step).ok());
+  PassContext context;
+  context.job = &job.context();
+  context.original = &teacher;
+  context.data = data->get();
+  context.arena = &arena;
+  const auto report = PassRegistry::Get().Find("finetune")->Run(pruned, step, context);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_LT(LossAfter(*report), 0.5 * LossBefore(*report));
+  EXPECT_EQ(pruned.proto().graph().output(0).name(), "best");
+  EXPECT_EQ(pruned.proto().graph().node_size(), teacher.proto().graph().node_size());
 }
 
 TEST(FinetuneTest, SamplesOfDifferentShapesAreRefused) {

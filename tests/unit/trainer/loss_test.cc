@@ -82,6 +82,88 @@ TEST(DistillationLossTest, SquaresAreOverTheVariance) {
               (1.0 + 9.0) / 2 / 4, 1e-7);
 }
 
+// Every kind of output: classes of samples, tokens and pixels, with and without labels; several yes or no; numbers.
+TEST(DistillationLossTest, GradientsAreThoseOfFiniteDifferences) {
+  struct Case {
+    const char* name;
+    TrainTarget::Loss loss;
+    std::vector<int64_t> shape;
+    int class_axis;
+    bool probabilities;
+    std::vector<int64_t> labels, label_shape;
+  };
+  for (const Case& test : {
+           Case{"classes", TrainTarget::LOSS_CLASSES, {3, 4}, 1, false, {}, {}},
+           Case{
+               "classes with labels", TrainTarget::LOSS_CLASSES, {3, 4}, 1, false, {3, -1, 0}, {3}},
+           Case{"probabilities", TrainTarget::LOSS_CLASSES, {3, 4}, 1, true, {1, 2, -1}, {3}},
+           Case{"tokens",
+                TrainTarget::LOSS_CLASSES,
+                {2, 3, 4},
+                2,
+                false,
+                {0, 3, -1, -1, 1, 2},
+                {2, 3}},
+           Case{"pixels",
+                TrainTarget::LOSS_CLASSES,
+                {1, 3, 2, 2},
+                1,
+                false,
+                {0, -1, 2, 1},
+                {1, 2, 2}},
+           Case{"labels of several kinds",
+                TrainTarget::LOSS_BINARY,
+                {2, 3},
+                0,
+                false,
+                {1, 0, 1, -1, 0, 1},
+                {2, 3}},
+           Case{"and as probabilities",
+                TrainTarget::LOSS_BINARY,
+                {2, 3},
+                0,
+                true,
+                {1, 0, 1, -1, 0, 1},
+                {2, 3}},
+           Case{"numbers", TrainTarget::LOSS_SQUARES, {2, 5}, 0, false, {}, {}},
+       }) {
+    TrainTarget target;
+    target.set_loss(test.loss);
+    target.set_class_axis(test.class_axis);
+    target.set_probabilities(test.probabilities);
+    target.set_variance(0.7);
+    const Training training = WithDefaults(Training());
+    int64_t count = 1;
+    for (const int64_t extent : test.shape) count *= extent;
+    std::vector<double> numbers(static_cast<size_t>(count)), wanted(numbers.size());
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      const double angle = static_cast<double>(i);
+      numbers[i] = test.probabilities ? 0.5 + 0.4 * std::sin(3 * angle) : 2 * std::sin(3 * angle);
+      wanted[i] = test.probabilities ? 0.5 + 0.4 * std::cos(5 * angle) : 2 * std::cos(5 * angle);
+    }
+    at::Tensor student = at::tensor(numbers, at::kDouble).view(test.shape).clone().requires_grad_();
+    const at::Tensor teacher = at::tensor(wanted, at::kDouble).view(test.shape);
+    const at::Tensor labels = test.labels.empty()
+                                  ? at::Tensor()
+                                  : at::tensor(test.labels, at::kLong).view(test.label_shape);
+    DistillationLoss(target, training, student, teacher, labels).backward();
+    const at::Tensor gradient = student.grad().contiguous();
+    const at::NoGradGuard no_gradients;
+    double* const values = student.mutable_data_ptr<double>();
+    for (int64_t i = 0; i < count; ++i) {
+      constexpr double kStep = 1e-6;
+      const double before = values[i];
+      const auto loss = [&](double value) {
+        values[i] = value;
+        return DistillationLoss(target, training, student, teacher, labels).item<double>();
+      };
+      const double slope = (loss(before + kStep) - loss(before - kStep)) / (2 * kStep);
+      values[i] = before;
+      EXPECT_NEAR(gradient.const_data_ptr<double>()[i], slope, 1e-7) << test.name << " " << i;
+    }
+  }
+}
+
 TEST(LearningRateTest, RisesAndFalls) {
   Training training = WithDefaults(Training());
   training.set_steps(100);
@@ -141,6 +223,45 @@ TEST(OptimizerTest, StepsAreTheFormulas) {
       }
     }
   }
+}
+
+TEST(OptimizerTest, GradientsOfWhatStaysZeroDoNotCount) {
+  Training training = WithDefaults(Training());
+  training.set_clip_norm(2.5);
+  TrainParameter spec;
+  spec.set_keep_zeros(true);
+  std::vector<Parameter> parameters = {Parameter::OfValues(spec, at::tensor({0.0f, 1.0f})),
+                                       Parameter::OfValues(spec, at::tensor({2.0f, 0.0f}))};
+  Optimizer optimizer(training, parameters);
+  parameters[0].values().mutable_grad() = at::tensor({100.0f, 3.0f});
+  parameters[1].values().mutable_grad() = at::tensor({4.0f, -1000.0f});
+  EXPECT_NEAR(optimizer.ClipGradients(), 5, 1e-6);
+  EXPECT_TRUE(at::equal(parameters[0].values().grad(), at::tensor({0.0f, 1.5f})));
+  EXPECT_TRUE(at::equal(parameters[1].values().grad(), at::tensor({2.0f, 0.0f})));
+}
+
+// Of four weights three stay 0: the steps of the fourth are twice as large, root of 4.
+TEST(OptimizerTest, StepsAreLargerWhereFewWeightsAreLeft) {
+  Training training;
+  training.set_steps(10);
+  training.set_warmup(0);
+  training.set_weight_decay(0);
+  training.set_learning_rate(0.05);
+  training = WithDefaults(training);
+  TrainParameter pruned, whole;
+  pruned.set_keep_zeros(true);
+  std::vector<Parameter> parameters = {
+      Parameter::OfValues(pruned, at::tensor({0.0f, 1.0f, 0.0f, 0.0f})),
+      Parameter::OfValues(whole, at::tensor({0.0f, 1.0f, 0.0f, 0.0f}))};
+  Optimizer optimizer(training, parameters);
+  for (Parameter& parameter : parameters) {
+    parameter.values().mutable_grad() = at::tensor({5.0f, 3.0f, 4.0f, -2.0f});
+  }
+  optimizer.ClipGradients();
+  optimizer.Step(0);
+  EXPECT_TRUE(at::allclose(parameters[0].values().detach(), at::tensor({0.0f, 0.9f, 0.0f, 0.0f})));
+  EXPECT_TRUE(
+      at::allclose(parameters[1].values().detach(), at::tensor({-0.05f, 0.95f, -0.05f, 0.05f})));
 }
 
 TEST(OptimizerTest, ClipsAllGradientsTogether) {

@@ -1,0 +1,276 @@
+// Looking into two models: see hint_values.h.
+#include "core/training/hint_values.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <optional>
+
+#include "absl/strings/str_join.h"
+#include "core/base/format_string.h"
+#include "core/base/nearest_name.h"
+#include "core/base/status.h"
+#include "core/model/graph.h"
+#include "core/runtime/session.h"
+
+namespace modelpress {
+namespace {
+
+// Samples of one run of the teacher.
+constexpr uint64_t kJoined = 64;
+// Of the mean square: what hardly varies at all is not followed to its last bit.
+constexpr double kLeastVariance = 1e-6;
+
+// Rows [first, first + count) of every input as a feed.
+absl::StatusOr<TensorMap> Feed(const TrainingData& data, uint64_t first, uint64_t count) {
+  TensorMap feed;
+  for (const PackedArray& array : data.inputs) {
+    std::vector<int64_t> dims = array.dims;
+    const auto rows = static_cast<uint64_t>(dims[0]);
+    if (data.exact) {
+      dims.erase(dims.begin());
+    } else {
+      dims[0] = static_cast<int64_t>(count);
+    }
+    std::span<std::byte> bytes;
+    MP_ASSIGN_OR_RETURN(Tensor tensor, Tensor::Make(array.type, dims, &bytes));
+    MP_ASSIGN_OR_RETURN(const uint64_t elements, ElementCount(array.dims));
+    MP_ASSIGN_OR_RETURN(const uint64_t all, ByteCount(array.type, elements));
+    const uint64_t row = all / rows;
+    std::memcpy(bytes.data(), array.file->bytes().data() + first * row, count * row);
+    feed[array.name] = std::move(tensor);
+  }
+  return feed;
+}
+
+// Channels lie on axis 1 of what convolutions and poolings make, also behind what works number by number.
+bool IsMadeByConvolution(const Model& model, std::string value) {
+  static constexpr std::string_view kChannelsFirst[] = {"Conv",
+                                                        "ConvTranspose",
+                                                        "BatchNormalization",
+                                                        "InstanceNormalization",
+                                                        "MaxPool",
+                                                        "AveragePool",
+                                                        "LpPool",
+                                                        "GroupNormalization",
+                                                        "GlobalMaxPool",
+                                                        "GlobalAveragePool",
+                                                        "GlobalLpPool"};
+  static constexpr std::string_view kByNumber[] = {
+      "Relu",    "LeakyRelu",      "PRelu",           "Clip",
+      "Sigmoid", "Tanh",           "HardSwish",       "HardSigmoid",
+      "Elu",     "Gelu",           "Softplus",        "Mish",
+      "Selu",    "Identity",       "Dropout",         "Add",
+      "Mul",     "QuantizeLinear", "DequantizeLinear"};
+  Model clone = model.Clone();
+  const GraphIndex index(clone.mutable_proto());
+  const onnx::GraphProto& graph = clone.proto().graph();
+  for (int steps = 0; steps < graph.node_size(); ++steps) {
+    const onnx::NodeProto* node = index.Producer(graph, value);
+    if (node == nullptr || node->input_size() == 0) return false;
+    if (std::ranges::contains(kChannelsFirst, node->op_type())) return true;
+    if (!std::ranges::contains(kByNumber, node->op_type())) return false;
+    const bool second = index.Constant(graph, node->input(0)) != nullptr && node->input_size() > 1;
+    value = node->input(second ? 1 : 0);
+  }
+  return false;
+}
+
+// A model of which some values are seen while it runs.
+class SeenModel {
+ public:
+  // `field` is the hint's field that names values in this model ("teacher").
+  SeenModel(const Model& model, std::string_view field) : model_(model), field_(field) {}
+
+  absl::Status Load(const std::vector<std::string>& values, const JobContext& context) {
+    for (size_t i = 0; i < values.size(); ++i) MP_RETURN_IF_ERROR(CheckName(values[i], i));
+    SessionOptions options{.threads = static_cast<int>(context.pool->threads())};
+    for (const std::string& value : values) options.taps.push_back({"", value});
+    seen_.resize(values.size());
+    options.observer = [this](size_t tap, const Tensor& value) {
+      // The value does not outlive the call.
+      std::span<std::byte> bytes;
+      auto copy = Tensor::Make(value.type, value.dims, &bytes);
+      if (!copy.ok()) return;
+      std::ranges::copy(value.bytes, bytes.begin());
+      seen_[tap] = *std::move(copy);
+    };
+    MP_ASSIGN_OR_RETURN(session_, Session::Create(model_, options));
+    return absl::OkStatus();
+  }
+
+  absl::Status Run(const TensorMap& feed) {
+    for (auto& value : seen_) value.reset();
+    return session_->Run(feed).status();
+  }
+  const std::optional<Tensor>& Seen(size_t hint) const { return seen_[hint]; }
+
+  absl::Status Refuse(size_t hint, std::string_view what) const {
+    const std::string path = FormatString("training.hints[{}].{}", hint, field_);
+    return Error(ERROR_REASON_RECIPE_INVALID, FormatString("{} {}", path, what))
+        .With("field", path);
+  }
+
+ private:
+  absl::Status CheckName(const std::string& name, size_t hint) const {
+    std::vector<std::string> names;
+    for (const onnx::NodeProto& node : model_.proto().graph().node()) {
+      if (IsConstantNode(node)) continue;
+      for (const std::string& output : node.output()) {
+        if (!output.empty()) names.push_back(output);
+      }
+    }
+    if (std::ranges::contains(names, name)) return absl::OkStatus();
+    const std::string path = FormatString("training.hints[{}].{}", hint, field_);
+    auto error = Error(ERROR_REASON_RECIPE_INVALID,
+                       FormatString("{}: no operator makes a value '{}'", path, name));
+    error.With("field", path);
+    if (const std::string nearest = NearestName(name, names); !nearest.empty()) {
+      error.With("nearest", nearest).Remedy(FormatString("did you mean '{}'?", nearest));
+    }
+    return error;
+  }
+
+  const Model& model_;
+  std::string field_;
+  std::unique_ptr<Session> session_;
+  std::vector<std::optional<Tensor>> seen_;
+};
+
+class HintPacker {
+ public:
+  HintPacker(const Model& teacher, const Model& model, const Training& training,
+             const TrainingData& data, const JobContext& context)
+      : teacher_model_(teacher),
+        training_(training),
+        data_(data),
+        context_(context),
+        teacher_(teacher, "teacher"),
+        student_(model, "student") {}
+
+  absl::StatusOr<std::vector<HintValues>> Pack() {
+    std::vector<std::string> theirs, ours;
+    for (const FeatureHint& hint : training_.hints()) {
+      theirs.push_back(hint.teacher());
+      ours.push_back(hint.student().empty() ? hint.teacher() : hint.student());
+    }
+    MP_RETURN_IF_ERROR(teacher_.Load(theirs, context_));
+    MP_RETURN_IF_ERROR(student_.Load(ours, context_));
+    MP_ASSIGN_OR_RETURN(const TensorMap one, Feed(data_, 0, 1));
+    MP_RETURN_IF_ERROR(teacher_.Run(one));
+    MP_RETURN_IF_ERROR(student_.Run(one));
+    for (size_t i = 0; i < theirs.size(); ++i) {
+      MP_ASSIGN_OR_RETURN(result_.emplace_back(), Plan(i, ours[i]));
+    }
+    MP_RETURN_IF_ERROR(Fill());
+    return std::move(result_);
+  }
+
+ private:
+  absl::StatusOr<HintValues> Plan(size_t i, const std::string& name) {
+    for (const SeenModel* model : {&teacher_, &student_}) {
+      const std::optional<Tensor>& value = model->Seen(i);
+      if (!value.has_value() || value->type != DataType::kFloat || value->dims.empty()) {
+        return model->Refuse(i, "is no float32 value that is computed for every sample");
+      }
+      if (!data_.exact && value->dims[0] != 1) {
+        return model->Refuse(i, "has no samples along axis 0");
+      }
+    }
+    const Tensor &theirs = *teacher_.Seen(i), &ours = *student_.Seen(i);
+    const FeatureHint& hint = training_.hints(static_cast<int>(i));
+    HintValues values{.value = name, .weight = hint.has_weight() ? hint.weight() : 1};
+    const size_t rank = theirs.dims.size();
+    const bool first =
+        rank > 3 || (rank == 3 && IsMadeByConvolution(teacher_model_, hint.teacher()));
+    const size_t axis = first ? 1 : rank - 1;
+    values.channel_axis = static_cast<int>(axis);
+    bool together = ours.dims.size() == rank && (data_.exact || axis > 0);
+    for (size_t k = 0; together && k < rank; ++k) {
+      together = k == axis || ours.dims[k] == theirs.dims[k];
+    }
+    if (!together) {
+      return student_.Refuse(
+          i, FormatString("is a value [{}], which does not go together with the teacher's [{}]: "
+                          "they may differ in their channels (axis {}) alone",
+                          absl::StrJoin(ours.dims, ","), absl::StrJoin(theirs.dims, ","), axis));
+    }
+    values.channels = ours.dims[axis];
+    values.teacher_channels = theirs.dims[axis];
+    PackedArray& array = values.teacher;
+    array = {.name = hint.teacher(), .type = DataType::kFloat, .dims = theirs.dims};
+    const auto rows = static_cast<int64_t>(data_.training);
+    if (data_.exact) {
+      array.dims.insert(array.dims.begin(), rows);
+    } else {
+      array.dims[0] = rows;
+    }
+    MP_ASSIGN_OR_RETURN(const uint64_t count, ElementCount(array.dims));
+    MP_ASSIGN_OR_RETURN(const uint64_t length, ByteCount(DataType::kFloat, count));
+    MP_ASSIGN_OR_RETURN(array.file, context_.scratch->NewFile(std::max<uint64_t>(length, 1)));
+    return values;
+  }
+
+  absl::Status Fill() {
+    const uint64_t at_once = data_.exact ? 1 : kJoined;
+    std::vector<double> sums(result_.size()), squares(result_.size());
+    for (uint64_t first = 0; first < data_.training; first += at_once) {
+      MP_RETURN_IF_ERROR(context_.cancellation->Check());
+      const uint64_t count = std::min(at_once, data_.training - first);
+      MP_ASSIGN_OR_RETURN(const TensorMap feed, Feed(data_, first, count));
+      MP_RETURN_IF_ERROR(teacher_.Run(feed));
+      for (size_t i = 0; i < result_.size(); ++i) {
+        MP_RETURN_IF_ERROR(Put(i, first, count, &sums[i], &squares[i]));
+      }
+    }
+    for (size_t i = 0; i < result_.size(); ++i) {
+      const double n = static_cast<double>(ElementCount(result_[i].teacher.dims).value_or(1));
+      const double energy = squares[i] / n, mean = sums[i] / n;
+      result_[i].variance = std::max({energy - mean * mean, kLeastVariance * energy, 1e-12});
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Put(size_t i, uint64_t first, uint64_t count, double* sum, double* squares) {
+    PackedArray& array = result_[i].teacher;
+    const uint64_t row =
+        ElementCount(array.dims).value_or(0) / static_cast<uint64_t>(array.dims[0]);
+    const std::optional<Tensor>& value = teacher_.Seen(i);
+    if (!value.has_value() || value->element_count() != row * count) {
+      return teacher_.Refuse(i, FormatString("has another shape at sample {}", first));
+    }
+    const std::span<const float> floats = value->as<float>();
+    for (const float x : floats) {
+      *sum += x;
+      *squares += static_cast<double>(x) * x;
+    }
+    if (!std::isfinite(*squares)) {
+      return Error(ERROR_REASON_DATA_NOT_FINITE,
+                   FormatString("the original gives NaN or infinity in '{}' at sample {}",
+                                array.name, first))
+          .With("sample", std::to_string(first));
+    }
+    std::memcpy(array.file->mutable_bytes().data() + first * row * sizeof(float), floats.data(),
+                floats.size_bytes());
+    return absl::OkStatus();
+  }
+
+  const Model& teacher_model_;
+  const Training& training_;
+  const TrainingData& data_;
+  const JobContext& context_;
+  SeenModel teacher_, student_;
+  std::vector<HintValues> result_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::vector<HintValues>> PackHintValues(const Model& teacher, const Model& model,
+                                                       const Training& training,
+                                                       const TrainingData& data,
+                                                       const JobContext& context) {
+  return HintPacker(teacher, model, training, data, context).Pack();
+}
+
+}  // namespace modelpress
