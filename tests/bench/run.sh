@@ -3,6 +3,7 @@
 # gRPC transfer). Nothing is asserted: read the table.
 #
 #   tests/bench/run.sh [SECTION...]      kernel big memory remote workers cancel digest calibration (default: all)
+#   tests/bench/run.sh training          a training step against libtorch's own C++ (build training_step_bench first)
 #   tests/bench/run.sh models DIR...     every model under these folders through every pass, see all_models.py
 #   tests/bench/run.sh peers MODEL DATA  beside ONNX Runtime's own quantizer, see peers.py (fetches it from PyPI once)
 #   tests/bench/run.sh lowbit [DIR]      weights in few bits: large models, GPTQ beside BLAS (where python3 has numpy), and
@@ -243,6 +244,8 @@ section_calibration() {
       "$([ "$mode" = minmax ] && echo '<= 1.4' || echo '<= 2')" "last: $seconds s against $plain_seconds s"
   done
 }
+
+section_training() { "$bin/training_step_bench"; }
 
 row "what" "measured" "bar" "details"
 [ $# -gt 0 ] || set -- kernel big memory remote workers cancel digest calibration
