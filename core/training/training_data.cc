@@ -11,23 +11,23 @@
 #include "core/base/status.h"
 #include "core/measure/numbers.h"
 #include "core/training/augmentation.h"
+#include "core/training/sample_split.h"
 
 namespace modelpress {
 namespace {
 
 // Samples of one run of the teacher, where they can be joined.
 constexpr uint64_t kJoined = 64;
-constexpr uint64_t kHeldBack = 10;
 constexpr uint64_t kSyntheticSamples = 128;
 
 struct Source {
   std::string name;
   std::unique_ptr<Samples> samples;
-  bool validation = false;
 };
 
+// `all`: every split but test; else only those that are trained on, and one to validate by.
 absl::StatusOr<std::vector<Source>> OpenSources(const Model& teacher, const DataSet* data,
-                                                const Training& training, uint64_t seed,
+                                                const Training& training, bool all, uint64_t seed,
                                                 uint64_t batch) {
   const std::vector<ValueInfo> inputs = DeclaredInputs(teacher);
   std::vector<Source> sources;
@@ -36,23 +36,20 @@ absl::StatusOr<std::vector<Source>> OpenSources(const Model& teacher, const Data
     sources.push_back({"synthetic samples", std::move(samples)});
     return sources;
   }
-  const auto open = [&](const std::string& split, bool validation) -> absl::Status {
+  const auto open = [&](const std::string& split) -> absl::Status {
     MP_ASSIGN_OR_RETURN(auto samples,
                         data->Split(split, {}, inputs, batch, training.max_samples()));
-    sources.push_back({split, std::move(samples), validation});
+    sources.push_back({split, std::move(samples)});
     return absl::OkStatus();
   };
   for (const char* split : {"train", "unlabeled"}) {
-    if (data->HasSplit(split)) MP_RETURN_IF_ERROR(open(split, false));
+    if (data->HasSplit(split)) MP_RETURN_IF_ERROR(open(split));
   }
-  const bool own_training = !sources.empty();
   // A data set without splits is taken whole.
-  if (!own_training) MP_RETURN_IF_ERROR(open("calib", false));
-  if (data->HasSplit("val")) {
-    MP_RETURN_IF_ERROR(open("val", true));
-  } else if (own_training && data->HasSplit("calib")) {
-    MP_RETURN_IF_ERROR(open("calib", true));
-  }
+  const bool whole = sources.empty();
+  const bool val = data->HasSplit("val");
+  if (whole || (data->HasSplit("calib") && (all || !val))) MP_RETURN_IF_ERROR(open("calib"));
+  if (val) MP_RETURN_IF_ERROR(open("val"));
   return sources;
 }
 
@@ -72,14 +69,20 @@ bool IsJoined(const Model& teacher, const Batch& batch, const TensorMap& outputs
 class Packer {
  public:
   Packer(const Model& teacher, const Training& training, const JobContext& context,
-         const std::function<void(double)>& progress)
-      : teacher_(teacher), training_(training), context_(context), progress_(progress) {}
+         const std::function<void(double)>& progress, const Judging& judging, HeldOutData* held_out)
+      : teacher_(teacher),
+        training_(training),
+        context_(context),
+        progress_(progress),
+        judging_(judging),
+        held_out_(held_out) {}
 
   absl::StatusOr<TrainingData> Pack(const DataSet* data, uint64_t seed) {
     MP_ASSIGN_OR_RETURN(
         session_,
         Session::Create(teacher_, {.threads = static_cast<int>(context_.pool->threads())}));
-    MP_ASSIGN_OR_RETURN(sources_, OpenSources(teacher_, data, training_, seed, kJoined));
+    MP_ASSIGN_OR_RETURN(
+        sources_, OpenSources(teacher_, data, training_, held_out_ != nullptr, seed, kJoined));
     bool joined = sources_[0].samples->batches() > 0 && !sources_[0].samples->synthetic();
     if (joined) {
       MP_ASSIGN_OR_RETURN(const Batch first, sources_[0].samples->Read(0));
@@ -87,41 +90,36 @@ class Packer {
       joined = outputs.ok() && first.samples > 1 && IsJoined(teacher_, first, *outputs);
     }
     if (!joined) {
-      MP_ASSIGN_OR_RETURN(sources_, OpenSources(teacher_, data, training_, seed, 1));
+      MP_ASSIGN_OR_RETURN(sources_,
+                          OpenSources(teacher_, data, training_, held_out_ != nullptr, seed, 1));
     }
     result_.exact = !joined;
-    MP_RETURN_IF_ERROR(Plan());
+    MP_RETURN_IF_ERROR(Plan(seed));
     MP_RETURN_IF_ERROR(Fill(seed));
-    FinishTargets();
+    FinishTargets(result_);
+    if (held_out_ != nullptr) FinishTargets(*held_out_);
     return std::move(result_);
   }
 
  private:
-  uint64_t RowsOf(const Source& source) const {
+  uint64_t RowCount(const Source& source) const {
     return result_.exact ? source.samples->batches() : source.samples->size();
   }
 
-  // Counts rows, and lays out the arrays by the first feed.
-  absl::Status Plan() {
-    std::vector<std::string> trained_on, judged_on;
+  // Divides the rows, and lays out the arrays by the first feed.
+  absl::Status Plan(uint64_t seed) {
+    std::vector<SampleSource> sources;
     for (const Source& source : sources_) {
-      (source.validation ? judged_on : trained_on).push_back(source.name);
-      own_validation_ |= source.validation && RowsOf(source) > 0;
-      (source.validation ? result_.validation : result_.training) += RowsOf(source);
+      sources.push_back({source.name, RowCount(source), source.samples->has_labels()});
     }
+    split_ = held_out_ != nullptr ? SplitForJudging(sources, seed) : SplitForTraining(sources);
+    result_.training = result_.originals = split_.Count(kTrainedOn);
+    result_.validation = split_.Count(kValidatedBy);
+    result_.description = split_.description;
     if (result_.training == 0) {
       return Error(ERROR_REASON_DATA_MISSING, "there are no samples to train on")
           .With("needed", "train, unlabeled or calib");
     }
-    if (!own_validation_) {
-      held_back_ = result_.training < 2 ? 0 : std::min(kHeldBack, result_.training);
-      result_.validation = held_back_ == 0 ? 1 : result_.training / held_back_;
-      result_.training -= held_back_ == 0 ? 0 : result_.validation;
-      judged_on = {held_back_ == 0 ? "the one sample there is"
-                                   : FormatString("every {}th of them", held_back_)};
-    }
-    result_.description = FormatString("{}; validation: {}", absl::StrJoin(trained_on, ", "),
-                                       absl::StrJoin(judged_on, ", "));
     // Labels say most about the task.
     const auto labelled = std::ranges::find_if(sources_, [](const Source& source) {
       return source.samples->has_labels() && source.samples->batches() > 0;
@@ -129,15 +127,27 @@ class Packer {
     const Source& telling = labelled == sources_.end() ? sources_[0] : *labelled;
     MP_ASSIGN_OR_RETURN(const Batch first, telling.samples->Read(0));
     MP_ASSIGN_OR_RETURN(const TensorMap outputs, session_->Run(first.inputs));
-    MP_ASSIGN_OR_RETURN(task_, ResolveTask(Judging(), session_->outputs(), outputs, first));
+    MP_ASSIGN_OR_RETURN(task_, ResolveTask(judging_, session_->outputs(), outputs, first));
     result_.task = task_.description;
     MP_RETURN_IF_ERROR(PlanAugmentation(first));
-    rows_ = result_.training * (1 + copies_) + result_.validation;
+    MP_RETURN_IF_ERROR(PlanRows(first, outputs, /*all_outputs=*/false,
+                                result_.training * (1 + copies_) + result_.validation, result_));
+    if (held_out_ == nullptr) return absl::OkStatus();
+    held_out_->exact = result_.exact;
+    held_out_->rows = split_.Count(kJudgedBy);
+    held_out_->task = task_;
+    held_out_->synthetic = sources_[0].samples->synthetic();
+    held_out_->notes = split_.notes;
+    return PlanRows(first, outputs, /*all_outputs=*/true, held_out_->rows, *held_out_);
+  }
+
+  absl::Status PlanRows(const Batch& first, const TensorMap& outputs, bool all_outputs,
+                        uint64_t rows, PackedRows& packed) {
     for (const ValueInfo& input : session_->inputs()) {
-      MP_ASSIGN_OR_RETURN(result_.inputs.emplace_back(),
-                          Reserve(input.name, first.inputs.at(input.name)));
+      MP_ASSIGN_OR_RETURN(packed.inputs.emplace_back(),
+                          Reserve(input.name, first.inputs.at(input.name), rows));
     }
-    return PlanTargets(outputs);
+    return PlanTargets(outputs, all_outputs, rows, packed);
   }
 
   absl::Status PlanAugmentation(const Batch& first) {
@@ -152,12 +162,12 @@ class Packer {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<PackedArray> Reserve(const std::string& name, const Tensor& like) {
+  absl::StatusOr<PackedArray> Reserve(const std::string& name, const Tensor& like, uint64_t rows) {
     PackedArray array{.name = name, .type = like.type, .dims = like.dims};
     if (result_.exact) {
-      array.dims.insert(array.dims.begin(), static_cast<int64_t>(rows_));
+      array.dims.insert(array.dims.begin(), static_cast<int64_t>(rows));
     } else {
-      array.dims[0] = static_cast<int64_t>(rows_);
+      array.dims[0] = static_cast<int64_t>(rows);
     }
     if (like.type == DataType::kString) {
       return Error(ERROR_REASON_OP_UNSUPPORTED,
@@ -169,7 +179,8 @@ class Packer {
     return array;
   }
 
-  absl::Status PlanTargets(const TensorMap& outputs) {
+  absl::Status PlanTargets(const TensorMap& outputs, bool all_outputs, uint64_t rows,
+                           PackedRows& packed) {
     const bool labels = std::ranges::any_of(
         sources_, [](const Source& source) { return source.samples->has_labels(); });
     for (const ValueInfo& info : session_->outputs()) {
@@ -178,23 +189,23 @@ class Packer {
       const Tensor& output = found->second;
       const bool classes = info.name == task_.output;
       // Where one output has classes, the others (features, states) follow from the same weights.
-      if (!task_.output.empty() && !classes) continue;
+      if (!all_outputs && !task_.output.empty() && !classes) continue;
       PackedTarget target{.output = info.name};
       target.loss = !classes                ? TrainTarget::LOSS_SQUARES
                     : task_.class_axis >= 0 ? TrainTarget::LOSS_CLASSES
                                             : TrainTarget::LOSS_BINARY;
       target.class_axis = std::max(task_.class_axis, 0);
-      MP_ASSIGN_OR_RETURN(target.teacher, Reserve(info.name, output));
+      MP_ASSIGN_OR_RETURN(target.teacher, Reserve(info.name, output, rows));
       if (classes && labels && task_.task != Judging::TASK_NONE) {
         Tensor like{.type = DataType::kInt64, .dims = output.dims};
         if (task_.class_axis >= 0) like.dims.erase(like.dims.begin() + task_.class_axis);
-        MP_ASSIGN_OR_RETURN(target.labels, Reserve("labels", like));
+        MP_ASSIGN_OR_RETURN(target.labels, Reserve("labels", like, rows));
         std::memset(target.labels->file->mutable_bytes().data(), 0xFF,
                     target.labels->file->size());  // -1: none
       }
-      result_.targets.push_back(std::move(target));
+      packed.targets.push_back(std::move(target));
     }
-    if (result_.targets.empty()) {
+    if (packed.targets.empty()) {
       return Error(ERROR_REASON_OP_UNSUPPORTED, "the model has no float32 output to train by");
     }
     return absl::OkStatus();
@@ -262,12 +273,12 @@ class Packer {
 
   // One feed's samples [from, from + count) to rows from `row` on.
   absl::Status Put(const Batch& batch, const TensorMap& outputs, uint64_t from, uint64_t count,
-                   uint64_t row) {
-    for (const PackedArray& input : result_.inputs) {
+                   PackedRows& packed, uint64_t row) {
+    for (const PackedArray& input : packed.inputs) {
       MP_RETURN_IF_ERROR(
           Copy(input, batch.inputs.at(input.name), batch.samples, from, count, row, batch.first));
     }
-    for (PackedTarget& target : result_.targets) {
+    for (PackedTarget& target : packed.targets) {
       MP_RETURN_IF_ERROR(Copy(target.teacher, outputs.at(target.output), batch.samples, from, count,
                               row, batch.first));
       MP_RETURN_IF_ERROR(CopyLabels(target, batch, from, count, row));
@@ -276,27 +287,31 @@ class Packer {
   }
 
   absl::Status Fill(uint64_t seed) {
-    uint64_t training_row = 0, validation_row = result_.training * (1 + copies_), done = 0, all = 0;
+    uint64_t training_row = 0, validation_row = result_.training * (1 + copies_), judging_row = 0;
+    uint64_t done = 0, all = 0;
     for (const Source& source : sources_) all += source.samples->batches();
-    uint64_t number = 0;  // of a training sample
-    for (const Source& source : sources_) {
-      for (uint64_t i = 0; i < source.samples->batches(); ++i, ++done) {
+    for (size_t s = 0; s < sources_.size(); ++s) {
+      const Samples& samples = *sources_[s].samples;
+      uint64_t number = 0;  // of a row of the source
+      for (uint64_t i = 0; i < samples.batches(); ++i, ++done) {
         MP_RETURN_IF_ERROR(context_.cancellation->Check());
         if (progress_) progress_(static_cast<double>(done) / static_cast<double>(all));
-        MP_ASSIGN_OR_RETURN(const Batch batch, source.samples->Read(i));
+        MP_ASSIGN_OR_RETURN(const Batch batch, samples.Read(i));
         MP_ASSIGN_OR_RETURN(const TensorMap outputs, session_->Run(batch.inputs));
         MP_RETURN_IF_ERROR(CheckFinite(outputs, batch));
         const uint64_t rows = result_.exact ? 1 : batch.samples;
         for (uint64_t k = 0; k < rows; ++k) {
-          const bool validation =
-              source.validation ||
-              (held_back_ > 0 && number++ % held_back_ == held_back_ - 1 && validation_row < rows_);
-          MP_RETURN_IF_ERROR(
-              Put(batch, outputs, k, 1, validation ? validation_row++ : training_row++));
-          if (!validation && batch.labels.has_value()) ++result_.labelled;
-          // A single sample is both.
-          if (!own_validation_ && held_back_ == 0) {
-            MP_RETURN_IF_ERROR(Put(batch, outputs, k, 1, validation_row++));
+          const uint8_t use = split_.uses[s][number++];
+          if ((use & kTrainedOn) != 0) {
+            MP_RETURN_IF_ERROR(Put(batch, outputs, k, 1, result_, training_row++));
+            if (batch.labels.has_value()) ++result_.labelled;
+          }
+          if ((use & kValidatedBy) != 0) {
+            MP_RETURN_IF_ERROR(Put(batch, outputs, k, 1, result_, validation_row++));
+          }
+          if ((use & kJudgedBy) != 0) {
+            MP_RETURN_IF_ERROR(Put(batch, outputs, k, 1, *held_out_, judging_row++));
+            if (batch.labels.has_value()) ++held_out_->labelled;
           }
         }
       }
@@ -330,7 +345,7 @@ class Packer {
         batch.inputs[images.name] = tensor;
         MP_ASSIGN_OR_RETURN(const TensorMap outputs, session_->Run(batch.inputs));
         MP_RETURN_IF_ERROR(CheckFinite(outputs, batch));
-        MP_RETURN_IF_ERROR(Put(batch, outputs, 0, count, copy * result_.training + first));
+        MP_RETURN_IF_ERROR(Put(batch, outputs, 0, count, result_, copy * result_.training + first));
         // The label of a sample is that of its copies.
         for (PackedTarget& target : result_.targets) {
           if (!target.labels.has_value()) continue;
@@ -346,7 +361,9 @@ class Packer {
   }
 
   absl::Status CheckFinite(const TensorMap& outputs, const Batch& batch) const {
-    for (const PackedTarget& target : result_.targets) {
+    const PackedRows& packed =
+        held_out_ != nullptr ? static_cast<const PackedRows&>(*held_out_) : result_;
+    for (const PackedTarget& target : packed.targets) {
       for (const float value : outputs.at(target.output).as<float>()) {
         if (std::isfinite(value)) continue;
         return Error(ERROR_REASON_DATA_NOT_FINITE,
@@ -359,8 +376,8 @@ class Packer {
   }
 
   // What the teacher's values themselves say: whether scores are probabilities, and how far squares spread.
-  void FinishTargets() {
-    for (PackedTarget& target : result_.targets) {
+  void FinishTargets(PackedRows& packed) {
+    for (PackedTarget& target : packed.targets) {
       const std::span<const std::byte> bytes = target.teacher.file->bytes();
       uint64_t count = 1;
       for (const int64_t extent : target.teacher.dims) count *= static_cast<uint64_t>(extent);
@@ -386,22 +403,37 @@ class Packer {
   const Training& training_;
   const JobContext& context_;
   const std::function<void(double)>& progress_;
+  const Judging& judging_;
+  HeldOutData* held_out_;
   std::unique_ptr<Session> session_;
   std::vector<Source> sources_;
+  SampleSplit split_;
   TaskSettings task_;
-  // Of every array; every so many training samples one is for validation (0: none).
-  uint64_t rows_ = 0, held_back_ = 0, copies_ = 0;
-  bool own_validation_ = false;
+  uint64_t copies_ = 0;
   TrainingData result_;
 };
 
 }  // namespace
 
+Tensor RowsOf(const PackedArray& array, bool exact, uint64_t first, uint64_t count) {
+  const auto rows = static_cast<uint64_t>(array.dims[0]);
+  uint64_t per_row = 1;
+  for (size_t i = 1; i < array.dims.size(); ++i) per_row *= static_cast<uint64_t>(array.dims[i]);
+  const uint64_t bytes =
+      ByteCount(array.type, rows * per_row).value_or(0) / std::max<uint64_t>(1, rows);
+  Tensor tensor{.type = array.type, .dims = array.dims, .owner = array.file};
+  tensor.bytes = array.file->bytes().subspan(first * bytes, count * bytes);
+  tensor.dims[0] = static_cast<int64_t>(count);
+  if (exact) tensor.dims.erase(tensor.dims.begin());
+  return tensor;
+}
+
 absl::StatusOr<TrainingData> PackTrainingData(const Model& teacher, const DataSet* data,
                                               const Training& training, uint64_t seed,
                                               const JobContext& context,
-                                              const std::function<void(double)>& progress) {
-  return Packer(teacher, training, context, progress).Pack(data, seed);
+                                              const std::function<void(double)>& progress,
+                                              const Judging& judging, HeldOutData* held_out) {
+  return Packer(teacher, training, context, progress, judging, held_out).Pack(data, seed);
 }
 
 }  // namespace modelpress

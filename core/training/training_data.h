@@ -34,25 +34,48 @@ struct PackedTarget {
   std::optional<PackedArray> labels;
 };
 
-// The first `training` rows of every array are for training, the rest for validation.
-struct TrainingData {
+// Arrays with the same rows.
+struct PackedRows {
   std::vector<PackedArray> inputs;
   std::vector<PackedTarget> targets;
-  uint64_t training = 0, validation = 0, labelled = 0;
   // A row is one feed as it stands, not to be joined with others: the model fixes its first axis, or has none.
   bool exact = false;
+};
+
+// The first `training` rows of every array are for training, the rest for validation.
+struct TrainingData : PackedRows {
+  uint64_t training = 0, validation = 0, labelled = 0;
+  // Of the training rows, those that are samples of the caller and no augmented copies come first.
+  uint64_t originals = 0;
   // "train, unlabeled; validation: calib": for reports.
   std::string description;
   // What was guessed of the task.
   std::string task;
 };
 
-// Splits train and unlabeled, else calib or the data set without splits, else synthetic samples; validation by val, else
-// by calib where it is not trained on, else by every tenth. Runs the teacher once over all of them. DATA_INVALID where
-// samples differ in shape; those of the data and of Session. `progress` gets 0..1.
+// Rows that are neither trained on nor validated by; every float32 output is a target.
+struct HeldOutData : PackedRows {
+  uint64_t rows = 0, labelled = 0;
+  TaskSettings task;
+  // Samples are random numbers.
+  bool synthetic = false;
+  // Where there were too few samples to keep apart what trains, validates and judges.
+  std::vector<std::string> notes;
+};
+
+// Rows [first, first + count) of an array, as they are fed: of exact rows a single one, without the axis of rows. The
+// bytes are those of the file.
+Tensor RowsOf(const PackedArray& array, bool exact, uint64_t first, uint64_t count);
+
+// Splits train and unlabeled, else calib or the data set without splits, else synthetic samples; see sample_split.h for
+// which of them validate, and with `held_out` which are kept out and go there. Runs the teacher once over all of them.
+// The split test is never read. `judging` says what the task is, where that is known. DATA_INVALID where samples differ
+// in shape; those of the data and of Session. `progress` gets 0..1.
 absl::StatusOr<TrainingData> PackTrainingData(const Model& teacher, const DataSet* data,
                                               const Training& training, uint64_t seed,
                                               const JobContext& context,
-                                              const std::function<void(double)>& progress);
+                                              const std::function<void(double)>& progress,
+                                              const Judging& judging = Judging(),
+                                              HeldOutData* held_out = nullptr);
 
 }  // namespace modelpress
