@@ -6,7 +6,7 @@
 #include "core/base/nearest_name.h"
 #include "core/base/status.h"
 #include "core/formats/format.h"
-#include "core/gate/bounds.h"
+#include "core/measure/metric_rules.h"
 #include "core/passes/pass.h"
 #include "core/recipe/recipe_reader.h"
 
