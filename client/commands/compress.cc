@@ -59,9 +59,15 @@ void RegisterCommand_compress(CommandRegistry& registry) {
                     "modelpress compress model.onnx -o small.onnx --pass "
                     "prune_magnitude:sparsity_global=0.5 --pass "
                     "quantize_weights --require accuracy.max_drop=0.005 --data samples/",
+                    "modelpress compress teacher.onnx -o student.onnx --pass distill --data samples/ "
+                    "--require accuracy.min=0.95",
                     "modelpress compress model.onnx --pass convert_float16 --plan"},
                    [options] { return Compress(*options); });
   options->AddTo(app);
+  app->add_option("--student", options->student,
+                  "A model with the same inputs and outputs that the pass distill trains, instead "
+                  "of narrower ones that it makes")
+      ->type_name("FILE");
   app->add_option("--recipe", options->recipe,
                   "Recipe in YAML or JSON: passes, quality bounds, judging, output")
       ->type_name("FILE");

@@ -21,6 +21,7 @@ namespace {
 // Layers that are drawn at once; the others are folded up.
 constexpr size_t kLayersShown = 25;
 constexpr size_t kPlotsShown = 9;
+constexpr int kTrainingsShown = 2;
 // A full bar: what 8-bit weights of well-behaved layers reach, so that the worst stand out.
 constexpr double kFullDb = 60;
 // Below these a layer is worth a look (rounding to 4 and to 3 bits gives about as much).
@@ -152,6 +153,110 @@ std::string Curve(const TrainingRun& run, double most, std::string_view tone,
   return absl::StrCat("<polyline class=\"", std::string(tone), "\" points=\"", points, "\"/>");
 }
 
+// Size against the metric that students are held against: before training in grey, after in colour, with intervals and the
+// requirement's line. Widths are by the logarithm of the parameters.
+std::string StudentPlot(const PassReport& pass) {
+  constexpr double kLeft = 56, kRight = 628, kTop = 10, kBottom = 190;
+  struct Point {
+    const MetricEstimate* estimate;
+    double parameters;
+    const char* tone;
+    bool chosen;
+    std::string hint;
+  };
+  std::vector<Point> points;
+  double low = INFINITY, high = -INFINITY, least = INFINITY, most = 0;
+  std::optional<double> required;
+  for (const Student& student : pass.students()) {
+    const auto add = [&](const auto& estimates, const char* tone, const char* when) {
+      const MetricEstimate* estimate = BoundEstimate(estimates);
+      if (estimate == nullptr || student.parameters() == 0 || !std::isfinite(estimate->value())) {
+        return;
+      }
+      const double parameters = static_cast<double>(student.parameters());
+      points.push_back(
+          {estimate, parameters, tone, student.chosen(),
+           absl::StrCat(FormatCount(student.parameters()), " parameters", when, ": ",
+                        FormatNumber(estimate->value()), " (", FormatNumber(estimate->low()),
+                        " to ", FormatNumber(estimate->high()), ")")});
+      least = std::min(least, parameters);
+      most = std::max(most, parameters);
+      low = std::min(low, estimate->value());
+      high = std::max(high, estimate->value());
+      if (std::isfinite(estimate->high())) high = std::max(high, estimate->high());
+      if (estimate->has_required()) required = estimate->required();
+    };
+    const bool control = student.kind() == Student::KIND_CONTROL;
+    if (student.has_training() && !control) add(student.before(), "before", " before training");
+    const bool trained = student.has_training() || student.kind() == Student::KIND_TEACHER;
+    add(student.after(),
+        control   ? "bad"
+        : trained ? "plain"
+                  : "before",
+        control ? ", control" : "");
+  }
+  if (points.size() < 2) return "";
+  if (required.has_value()) {
+    low = std::min(low, *required);
+    high = std::max(high, *required);
+  }
+  // One student that is far off must not flatten the others.
+  if (required.has_value() && high > *required)
+    low = std::max(low, *required - 6 * (high - *required));
+  const double margin = std::max((high - low) * 0.08, 1e-9);
+  low -= margin;
+  high += margin;
+  const auto x_of = [&](double parameters) {
+    const double all = std::log(most / least);
+    return all > 0 ? kLeft + 20 + (kRight - kLeft - 40) * std::log(parameters / least) / all
+                   : (kLeft + kRight) / 2;
+  };
+  const auto y_of = [&](double value) {
+    return kBottom - (kBottom - kTop) * std::clamp((value - low) / (high - low), 0.0, 1.0);
+  };
+  std::string svg;
+  if (required.has_value()) {
+    absl::StrAppendFormat(&svg,
+                          "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"4\" "
+                          "y=\"%.1f\">%s</text>",
+                          kLeft, kRight, y_of(*required), y_of(*required), y_of(*required) + 4,
+                          EscapeHtml(FormatNumber(*required)));
+  }
+  for (const Point& point : points) {
+    const double x = x_of(point.parameters);
+    const double bottom = std::isfinite(point.estimate->low()) ? point.estimate->low() : low;
+    const double top = std::isfinite(point.estimate->high()) ? point.estimate->high() : high;
+    absl::StrAppendFormat(&svg,
+                          "<g class=\"%s\"><title>%s</title><path d=\"M%.1f %.1fV%.1f\"/><circle "
+                          "cx=\"%.1f\" cy=\"%.1f\" r=\"%d\"/></g>",
+                          point.tone, EscapeHtml(point.hint), x, y_of(bottom), y_of(top), x,
+                          y_of(point.estimate->value()), point.chosen ? 7 : 4);
+  }
+  absl::StrAppendFormat(&svg,
+                        "<text x=\"%.1f\" y=\"206\">%s</text><text x=\"%.1f\" y=\"206\" "
+                        "text-anchor=\"end\">%s parameters</text>",
+                        kLeft, FormatCount(static_cast<uint64_t>(least)), kRight,
+                        FormatCount(static_cast<uint64_t>(most)));
+  return absl::StrCat("<div class=\"curve\"><svg viewBox=\"0 0 632 212\">", svg,
+                      "</svg><div class=\"soft\">", EscapeHtml(points[0].estimate->metric()),
+                      " by size: trained students in colour (the chosen one is larger), untrained "
+                      "ones in grey, with "
+                      "their intervals; the dashed line is the requirement</div></div>\n");
+}
+
+std::string Students(const PassReport& pass) {
+  std::vector<std::vector<std::string>> rows = StudentRows(pass);
+  if (rows.empty()) return "";
+  for (auto& row : rows) {
+    for (std::string& cell : row) cell = EscapeHtml(cell);
+  }
+  rows[0].push_back("why");
+  for (int i = 0; i < pass.students_size(); ++i) {
+    rows[static_cast<size_t>(i) + 1].push_back(EscapeHtml(pass.students(i).why()));
+  }
+  return absl::StrCat("<h3>Students</h3>\n", StudentPlot(pass), HtmlTable(rows));
+}
+
 std::string Trainings(const PassReport& pass) {
   std::string html;
   for (const TrainingRun& run : pass.trainings()) {
@@ -190,7 +295,8 @@ std::string Trainings(const PassReport& pass) {
                          "right ones, and those that agree with the original in grey"),
                     HtmlDetails("the numbers", HtmlTable(rows)));
   }
-  return html;
+  if (pass.trainings_size() <= kTrainingsShown) return html;
+  return HtmlDetails(absl::StrCat("curves of ", pass.trainings_size(), " trainings"), html);
 }
 
 std::string Trail(const PassReport& pass) {
@@ -255,8 +361,8 @@ std::string HtmlPasses(const Report& report) {
                     FormatBytes(pass.weight_bytes_after()), "</p>\n");
     for (const std::string& note : pass.notes())
       absl::StrAppend(&html, "<p>", EscapeHtml(note), "</p>\n");
-    html += Trainings(pass) + Trail(pass) + Channels(pass) + Layers(pass) + LayerSizes(pass) +
-            Histograms(pass) + Decisions(pass);
+    html += Students(pass) + Trainings(pass) + Trail(pass) + Channels(pass) + Layers(pass) +
+            LayerSizes(pass) + Histograms(pass) + Decisions(pass);
   }
   return html;
 }

@@ -45,6 +45,10 @@ tr:first-child th { color: var(--soft); } .number { text-align: right; white-spa
 .plot .in { fill: var(--plain); } .plot .out { fill: var(--bad); } .plot line { stroke: var(--text); stroke-dasharray: 3 2; }
 .plot polyline { fill: none; stroke-width: 2; stroke: var(--plain); } .plot polyline.before { stroke: var(--soft); }
 .plot .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.curve svg { width: 632px; max-width: 100%; background: var(--card); border-radius: 3px; display: block; }
+.curve line { stroke: var(--text); stroke-dasharray: 4 3; } .curve text { fill: var(--soft); font-size: 12px; }
+.curve path { stroke-width: 2; opacity: 0.45; } .curve .plain { fill: var(--plain); stroke: var(--plain); }
+.curve .before { fill: var(--before); stroke: var(--before); } .curve .bad { fill: var(--bad); stroke: var(--bad); }
 details { margin: 8px 0; } summary { cursor: pointer; color: var(--soft); }
 pre { background: var(--card); padding: 10px; overflow: auto; border-radius: 6px; font-size: 13px; }
 .missed { color: var(--bad); } .held { color: var(--good); }

@@ -210,10 +210,16 @@ std::string PassSection(const Report& report) {
     for (const std::string& note : pass.notes()) {
       absl::StrAppend(&details, "  ", Printable(pass.pass()), ": ", Printable(note), "\n");
     }
-    for (const TrainingRun& run : pass.trainings()) {
+    if (const auto rows = StudentRows(pass); !rows.empty()) {
+      TextTable students;
+      for (const auto& row : rows) students.AddRow(row);
+      absl::StrAppend(&details, "  Students\n", students.ToString());
+    }
+    // Of several the curves are in the JSON report and on the page.
+    if (pass.trainings_size() == 1) {
       TextTable curve;
-      for (auto& row : TrainingRows(run)) curve.AddRow(row);
-      absl::StrAppend(&details, "  ", TrainingTitle(run), "\n", curve.ToString());
+      for (auto& row : TrainingRows(pass.trainings(0))) curve.AddRow(row);
+      absl::StrAppend(&details, "  ", TrainingTitle(pass.trainings(0)), "\n", curve.ToString());
     }
     if (const auto rows = TrailRows(pass); !rows.empty()) {
       TextTable trail;
@@ -316,6 +322,69 @@ std::vector<std::vector<std::string>> TrailRows(const PassReport& pass) {
                     row.holds()         ? "holds"
                     : row.why().empty() ? "misses a bound"
                                         : Printable(row.why())});
+  }
+  return rows;
+}
+
+const MetricEstimate* BoundEstimate(
+    const google::protobuf::RepeatedPtrField<MetricEstimate>& estimates) {
+  const auto bound = std::ranges::find_if(
+      estimates, [](const MetricEstimate& estimate) { return estimate.has_required(); });
+  if (bound != estimates.end()) return &*bound;
+  return estimates.empty() ? nullptr : &estimates[0];
+}
+
+std::vector<std::vector<std::string>> StudentRows(const PassReport& pass) {
+  std::vector<std::vector<std::string>> rows;
+  if (pass.students().empty()) return rows;
+  std::string metric, required;
+  for (const Student& student : pass.students()) {
+    const MetricEstimate* estimate = BoundEstimate(student.after());
+    if (estimate == nullptr) continue;
+    metric = Printable(estimate->metric());
+    if (estimate->has_required()) required = FormatNumber(estimate->required());
+    break;
+  }
+  const auto cell = [](const auto& estimates) -> std::string {
+    const MetricEstimate* estimate = BoundEstimate(estimates);
+    if (estimate == nullptr) return "";
+    const std::string& name = estimate->metric();
+    if (name == "sqnr_db" || name == "bits_per_token") {
+      return absl::StrCat(FormatNumber(estimate->value()), " (", FormatNumber(estimate->low()),
+                          " to ", FormatNumber(estimate->high()), ")");
+    }
+    return absl::StrFormat("%.2f %% (%.2f to %.2f)", 100 * estimate->value(), 100 * estimate->low(),
+                           100 * estimate->high());
+  };
+  rows.push_back({"student", "width", "parameters", absl::StrCat(metric, " before training"),
+                  "after", "time", absl::StrCat("required: ", required)});
+  int number = 0;
+  for (const Student& student : pass.students()) {
+    std::string name;
+    switch (student.kind()) {
+      case Student::KIND_TEACHER:
+        name = "the original";
+        break;
+      case Student::KIND_GIVEN:
+        name = "the given one";
+        break;
+      case Student::KIND_CONTROL:
+        name = "control, labels alone";
+        break;
+      default:
+        name = absl::StrCat(number);
+    }
+    ++number;
+    std::string verdict = student.holds() ? "holds" : "misses";
+    if (student.chosen()) verdict = student.holds() ? "CHOSEN" : "CHOSEN, misses";
+    if (student.kind() == Student::KIND_TEACHER) verdict = student.holds() ? "" : "misses";
+    if (student.kind() == Student::KIND_NARROWED && !student.has_training()) {
+      absl::StrAppend(&verdict, ", untrained");
+    }
+    rows.push_back({name, student.width() > 0 ? absl::StrFormat("%.3g", student.width()) : "",
+                    FormatCount(student.parameters()), cell(student.before()),
+                    student.has_training() || student.before().empty() ? cell(student.after()) : "",
+                    student.seconds() > 0 ? FormatSeconds(student.seconds()) : "", verdict});
   }
   return rows;
 }

@@ -110,6 +110,7 @@ class Job {
     const Phase phase(this, "read");
     MP_RETURN_IF_ERROR(context_.cancellation->Check());
     MP_RETURN_IF_ERROR(ReadOriginal());
+    MP_RETURN_IF_ERROR(ReadStudent());
     report_.mutable_original()->set_format(std::string(format_->name()));
     if (!inputs_.data_path.empty()) {
       MP_ASSIGN_OR_RETURN(data_, DataSet::Open(inputs_.data_path, context_.scratch));
@@ -137,6 +138,23 @@ class Job {
     return absl::OkStatus();
   }
 
+  absl::Status ReadStudent() {
+    if (inputs_.student.file == nullptr) return absl::OkStatus();
+    const bool distilled = std::ranges::any_of(
+        recipe_.passes(), [](const PassStep& step) { return step.has_distill(); });
+    if (!distilled) {
+      return Error(ERROR_REASON_RECIPE_INVALID,
+                   "a student was given, but no step of the recipe trains it")
+          .With("field", "passes")
+          .Remedy("add the pass distill, or leave the student out");
+    }
+    const InputFiles files = FilesOf(inputs_.student, inputs_);
+    MP_ASSIGN_OR_RETURN(const Format* format, FormatRegistry::Get().Recognise(files));
+    const Import options = format->converts() ? recipe_.import() : Import();
+    MP_ASSIGN_OR_RETURN(student_, ReadModel(*format, files, options, context_));
+    return absl::OkStatus();
+  }
+
   absl::Status RunPasses() {
     model_ = original_.Clone();
     WeightArena arena(context_.scratch);
@@ -148,6 +166,8 @@ class Job {
       PassContext pass_context{
           .job = &context_,
           .original = &original_,
+          .student = inputs_.student.file != nullptr ? &student_ : nullptr,
+          .recipe = &recipe_,
           .data = data_.get(),
           .arena = &arena,
           .seed = recipe_.seed(),
@@ -303,7 +323,7 @@ class Job {
   ProgressTracker tracker_;
   const Format* format_ = nullptr;
   const Format* artifact_format_ = nullptr;
-  Model original_, model_;
+  Model original_, model_, student_;
   std::unique_ptr<DataSet> data_;
   std::vector<std::shared_ptr<const MappedFile>> original_files_;
 };

@@ -95,6 +95,46 @@ TEST(HtmlReportTest, DrawsSizesAndRangesAndTheTrail) {
   EXPECT_THAT(page, HasSubstr("<rect class=\"out\" x=\"225.00\""));
 }
 
+TEST(HtmlReportTest, DrawsStudentsBySize) {
+  v1::Report report = SomeReport();
+  v1::PassReport& pass = *report.add_passes();
+  pass.set_pass("distill");
+  const auto add = [&](v1::Student::Kind kind, uint64_t parameters, double before, double after) {
+    v1::Student& student = *pass.add_students();
+    student.set_kind(kind);
+    student.set_parameters(parameters);
+    for (const double value : {before, after}) {
+      if (value == 0) continue;
+      v1::MetricEstimate& estimate = value == after ? *student.add_after() : *student.add_before();
+      estimate.set_metric("accuracy");
+      estimate.set_value(value);
+      estimate.set_low(value - 0.02);
+      estimate.set_high(value + 0.01);
+      estimate.set_required(0.95);
+    }
+    return &student;
+  };
+  add(v1::Student::KIND_TEACHER, 2'000'000, 0, 0.985);
+  v1::Student& chosen = *add(v1::Student::KIND_NARROWED, 30'000, 0.9, 0.971);
+  chosen.set_training(0);
+  chosen.set_holds(true);
+  chosen.set_chosen(true);
+  v1::Student& small = *add(v1::Student::KIND_NARROWED, 20'000, 0.8, 0.94);
+  small.set_training(1);
+  small.set_why("accuracy is <0.94>");
+  const std::string page = RenderHtmlReport(report);
+  for (const char* part :
+       {"<h3>Students</h3>", "97.10 % (95.10 to 98.10)", "CHOSEN", "30,000", "the original",
+        "accuracy is &lt;0.94&gt;", "2,000,000 parameters</text>", ">0.95</text>"}) {
+    EXPECT_THAT(page, HasSubstr(part));
+  }
+  // The teacher, and two students before and after training.
+  size_t circles = 0;
+  for (size_t at = 0; (at = page.find("<circle", at)) != std::string::npos; ++at) ++circles;
+  EXPECT_EQ(circles, 5u);
+  EXPECT_THAT(page, HasSubstr("r=\"7\""));
+}
+
 TEST(HtmlReportTest, SyntheticDataAndNoRunAreSaid) {
   v1::Report report = SomeReport();
   report.mutable_judgement()->set_data_source(v1::Judgement::DATA_SOURCE_SYNTHETIC);

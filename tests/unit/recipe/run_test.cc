@@ -183,6 +183,16 @@ TEST(RunRecipeTest, FailuresAreTypedAndLeaveNothing) {
   }
 }
 
+TEST(RunRecipeTest, AStudentThatNothingTrainsIsRefused) {
+  TestJob job;
+  JobInputs inputs = Digits(OutFolder(job), false);
+  inputs.student = {"student/model.onnx", inputs.model.main.file};
+  const JobOutcome outcome =
+      RunRecipe(inputs, ReadRecipe("passes: [{simplify: {}}]").value(), job.context());
+  EXPECT_EQ(outcome.error().reason(), ERROR_REASON_RECIPE_INVALID);
+  EXPECT_EQ(outcome.error().metadata().at("field"), "passes");
+}
+
 TEST(RunRecipeTest, BytesThatAreNoModel) {
   TestJob job;
   for (const std::string& bytes :

@@ -1,0 +1,218 @@
+// Confidence intervals: see interval.h.
+#include "core/distill/interval.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <numeric>
+
+namespace modelpress {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+double Sum(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0);
+}
+
+// Whether every sample has one position, which counts or does not.
+bool IsPlain(const Tally& tally, double least) {
+  for (size_t i = 0; i < tally.size(); ++i) {
+    if (tally.of[i] != 1) return false;
+    if (tally.sum[i] != 0 && tally.sum[i] != 1 && tally.sum[i] != least) return false;
+  }
+  return true;
+}
+
+// How much each sample moves the share: (sum - share of) / mean(of).
+std::vector<double> Influence(const Tally& tally) {
+  const double share = tally.Share();
+  const double mean = Sum(tally.of) / static_cast<double>(std::max<size_t>(1, tally.size()));
+  std::vector<double> influence(tally.size());
+  for (size_t i = 0; i < tally.size(); ++i) {
+    influence[i] = mean > 0 ? (tally.sum[i] - share * tally.of[i]) / mean : 0;
+  }
+  return influence;
+}
+
+// Covariance; the last `halves` count half.
+double Covariance(const std::vector<double>& a, const std::vector<double>& b, size_t halves = 0) {
+  double mean_a = 0, mean_b = 0, product = 0;
+  const double n = std::max(1.0, static_cast<double>(a.size()) - static_cast<double>(halves) / 2);
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double weight = (i + halves < a.size() ? 1 : 0.5) / n;
+    mean_a += weight * a[i];
+    mean_b += weight * b[i];
+    product += weight * a[i] * b[i];
+  }
+  return product - mean_a * mean_b;
+}
+
+// By how much a variance that was estimated from n samples is too small a guide: that of Student's t. Infinite below 4.
+double FewSamples(size_t n) {
+  return n < 4 ? kInfinity : static_cast<double>(n) / static_cast<double>(n - 3);
+}
+
+struct Powered {
+  double lambda = 0, variance = 0;
+};
+
+// lambda and the variance of Y + lambda (F_u - F), from values of each labelled sample and the variance of F_u.
+Powered PowerTuned(const std::vector<double>& y, const std::vector<double>& f, double labelled,
+                   double unlabelled_variance, double unlabelled, size_t halves = 0) {
+  const double vy = Covariance(y, y, halves), vf = Covariance(f, f, halves);
+  const double both = Covariance(y, f, halves);
+  Powered result{.variance = vy / labelled};
+  if (unlabelled == 0) return result;
+  const double spread = vf + unlabelled_variance * labelled / unlabelled;
+  if (!(spread > 0)) return result;
+  const double lambda = std::clamp(both / spread, 0.0, 1.0);
+  result.lambda = lambda;
+  result.variance = (vy - 2 * lambda * both + lambda * lambda * vf) / labelled +
+                    lambda * lambda * unlabelled_variance / unlabelled;
+  return result;
+}
+
+// Wilson's interval for as many samples as give the variance.
+Interval ByVariance(double share, double positions, double variance, double most, double z) {
+  const double smooth = (share * positions + 0.5) / (positions + 1);
+  const double samples = smooth * (1 - smooth) / variance;
+  return WilsonInterval(share, std::clamp(samples, 1e-9, most), z);
+}
+
+// The largest share of samples that the student may decide otherwise.
+double MostDisagreement(const Tally& agree, const Tally& agree_unlabelled, double z) {
+  Tally all = agree;
+  all.sum.insert(all.sum.end(), agree_unlabelled.sum.begin(), agree_unlabelled.sum.end());
+  all.of.insert(all.of.end(), agree_unlabelled.of.begin(), agree_unlabelled.of.end());
+  return 1 - WilsonInterval(all.Share(), static_cast<double>(all.size()), z).low;
+}
+
+}  // namespace
+
+double Tally::Share() const {
+  const double all = Sum(of);
+  return all > 0 ? Sum(sum) / all : 0;
+}
+
+double OneSidedZ(double confidence) {
+  double low = 0, high = 40;
+  for (int step = 0; step < 200; ++step) {
+    const double middle = (low + high) / 2;
+    const bool below = 1 - 0.5 * std::erfc(middle / std::numbers::sqrt2) < confidence;
+    (below ? low : high) = middle;
+  }
+  return confidence <= 0.5 ? 0 : (low + high) / 2;
+}
+
+Interval WilsonInterval(double share, double samples, double z) {
+  if (!(samples > 0)) return {share, 0, 1};
+  const double zz = z * z / samples;
+  const double middle = (share + zz / 2) / (1 + zz);
+  const double half = z / (1 + zz) * std::sqrt(share * (1 - share) / samples + zz / (4 * samples));
+  return {share, std::clamp(middle - half, 0.0, share), std::clamp(middle + half, share, 1.0)};
+}
+
+Interval PredictionPoweredShare(const Tally& right, const Tally& agree,
+                                const Tally& agree_unlabelled, double z) {
+  const auto n = static_cast<double>(right.size());
+  const auto unlabelled = static_cast<double>(agree_unlabelled.size());
+  if (n == 0) return {0, 0, 1};
+  const bool plain = IsPlain(right, 0) && IsPlain(agree, 0) && IsPlain(agree_unlabelled, 0);
+  std::vector<double> y = Influence(right), f = Influence(agree);
+  double spread;
+  if (plain) {
+    const double mean_y = right.Share(), mean_f = agree.Share();
+    y.insert(y.end(), {1 - mean_y, 0 - mean_y});
+    f.insert(f.end(), {0 - mean_f, 1 - mean_f});
+    const double share = (Sum(agree_unlabelled.sum) + 1) / (unlabelled + 2);
+    spread = share * (1 - share);
+  } else {
+    const std::vector<double> fu = Influence(agree_unlabelled);
+    spread = Covariance(fu, fu);
+  }
+  const Powered powered = PowerTuned(y, f, n, spread, unlabelled, plain ? 2 : 0);
+  const double moved = unlabelled > 0 ? agree_unlabelled.Share() - agree.Share() : 0;
+  const double value = std::clamp(right.Share() + powered.lambda * moved, 0.0, 1.0);
+  if (plain) return ByVariance(value, n, powered.variance, n + unlabelled, z);
+  const double few = FewSamples(right.size());
+  if (!std::isfinite(few)) return {value, 0, 1};
+  const double positions = Sum(right.of);
+  const double smooth = (value * positions + 1) / (positions + 2);
+  const double variance = std::max(powered.variance * few, smooth * (1 - smooth) / positions);
+  return ByVariance(value, positions, variance, positions, z);
+}
+
+Interval PredictionPoweredDifference(const Tally& difference, const Tally& agree,
+                                     const Tally& agree_unlabelled, double z) {
+  const auto n = static_cast<double>(difference.size());
+  const auto unlabelled = static_cast<double>(agree_unlabelled.size());
+  if (n == 0) return {0, -1, 1};
+  const bool plain = IsPlain(difference, -1) && IsPlain(agree, 0) && IsPlain(agree_unlabelled, 0);
+  const double most = MostDisagreement(agree, agree_unlabelled, z);
+  const std::vector<double> fu = Influence(agree_unlabelled);
+  double spread = Covariance(fu, fu);
+  if (plain) {
+    const double share = (Sum(agree_unlabelled.sum) + 1) / (unlabelled + 2);
+    spread = share * (1 - share);
+  }
+  const double moved = unlabelled > 0 ? agree_unlabelled.Share() - agree.Share() : 0;
+  const std::vector<double> y = Influence(difference), f = Influence(agree);
+  const Powered powered = PowerTuned(y, f, n, spread, unlabelled);
+  Interval result;
+  result.value = std::clamp(difference.Share() + powered.lambda * moved, -most, most);
+  if (plain) {
+    // One more sample that differs this way and that the teacher decides otherwise.
+    const auto end = [&](double direction) {
+      std::vector<double> ys = difference.sum, fs = agree.sum;
+      ys.push_back(direction);
+      fs.push_back(0);
+      const Powered more = PowerTuned(ys, fs, n + 1, spread, unlabelled);
+      const double mean_f = Sum(fs) / (n + 1);
+      const double moved_here = unlabelled > 0 ? agree_unlabelled.Share() - mean_f : 0;
+      return Sum(ys) / (n + 1) + more.lambda * moved_here +
+             direction * z * std::sqrt(std::max(0.0, more.variance));
+    };
+    result.low = end(-1);
+    result.high = end(1);
+  } else {
+    const double few = FewSamples(difference.size());
+    const double half =
+        std::isfinite(few) && powered.variance > 0 ? z * std::sqrt(powered.variance * few) : most;
+    result.low = result.value - half;
+    result.high = result.value + half;
+  }
+  result.low = std::min(std::max(result.low, -most), result.value);
+  result.high = std::max(std::min(result.high, most), result.value);
+  return result;
+}
+
+Interval MeanInterval(const Tally& tally, double z) {
+  const double value = tally.Share();
+  const double few = FewSamples(tally.size());
+  if (!std::isfinite(few)) return {value, -kInfinity, kInfinity};
+  const std::vector<double> influence = Influence(tally);
+  const auto n = static_cast<double>(tally.size());
+  double error = std::sqrt(std::max(0.0, Covariance(influence, influence)) * few / n);
+  // A value that never varied in n samples is taken to vary by an n-th of itself.
+  error = std::max(error, std::abs(value) / n);
+  return {value, value - z * error, value + z * error};
+}
+
+Interval JackknifeInterval(double value, size_t samples,
+                           const std::function<double(size_t)>& without, bool is_share, double z) {
+  const auto n = static_cast<double>(samples);
+  if (samples < 2) return {value, is_share ? 0 : -kInfinity, is_share ? 1 : kInfinity};
+  std::vector<double> values(samples);
+  for (size_t i = 0; i < samples; ++i) values[i] = without(i);
+  const double variance = (n - 1) * std::max(0.0, Covariance(values, values));
+  if (!is_share) {
+    const double error = std::max(std::sqrt(variance), 1 / n);
+    return {value, value - z * error, value + z * error};
+  }
+  if (!(variance > 0)) return WilsonInterval(value, n, z);
+  return ByVariance(value, n, variance, n, z);
+}
+
+}  // namespace modelpress

@@ -1,0 +1,77 @@
+// Judging models on held-out samples beside the teacher, with confidence intervals.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/base/job_context.h"
+#include "core/distill/interval.h"
+#include "core/distill/requirement.h"
+#include "core/model/model.h"
+#include "core/training/training_data.h"
+#include "modelpress/v1/pass_report.pb.h"
+
+namespace modelpress {
+
+struct Verdict {
+  // One for each limit, in order, then accuracy and agreement where they are known and no limit is on them.
+  std::vector<v1::MetricEstimate> estimates;
+  // Every limit is met by the worse end of its interval.
+  bool holds = false;
+  // The least share of a limit's interval by which it is met, below 0 where one is missed: orders students.
+  double margin = 0;
+  // "accuracy is 0.941 (0.921 to 0.957), but must be at least 0.95"; empty if it holds.
+  std::string miss;
+  // Which limit is missed first; -1: none.
+  int missed = -1;
+  // Accuracy by the labelled samples alone.
+  Interval accuracy_of_labels;
+};
+
+// Which of two models answers more like the teacher.
+struct Likeness {
+  // Share of positions with the same class; 1 where there are no classes.
+  double agreement = 1;
+  // 10 log10 of signal over noise, of all outputs together.
+  double sqnr_db = 0;
+
+  bool IsBetterThan(const Likeness& other) const {
+    return agreement != other.agreement ? agreement > other.agreement : sqnr_db > other.sqnr_db;
+  }
+};
+
+// On rows [first, first + count) of packed samples. Errors: those of Session; ARTIFACT_REJECTED for other shapes.
+absl::StatusOr<Likeness> CompareWithTeacher(const Model& model, const PackedRows& rows,
+                                            const TaskSettings& task, uint64_t first,
+                                            uint64_t count, const JobContext& context);
+
+class HeldOutJudge {
+ public:
+  // `data` outlives the judge. DATA_MISSING where there are fewer than 2 held-out samples.
+  static absl::StatusOr<std::unique_ptr<HeldOutJudge>> Make(const HeldOutData& data,
+                                                            std::vector<Limit> limits,
+                                                            double confidence,
+                                                            const JobContext& context);
+  ~HeldOutJudge();
+
+  // Runs the model over all held-out samples.
+  absl::StatusOr<Verdict> Judge(const Model& model) const;
+  // The teacher itself, from its stored outputs.
+  absl::StatusOr<Verdict> JudgeTeacher() const;
+
+  // How much surer the teacher is of samples without labels than of those with: the means of its largest probability,
+  // and the difference in standard errors; 0 where there is nothing to compare.
+  struct Sureness {
+    double labelled = 0, unlabelled = 0, standard_errors = 0;
+  };
+  Sureness TeacherSureness() const;
+
+ private:
+  struct State;
+  explicit HeldOutJudge(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace modelpress
