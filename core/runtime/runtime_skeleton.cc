@@ -8,6 +8,7 @@
 #include "core/model/graph.h"
 #include "core/runtime/locales.h"
 #include "core/runtime/observe_operator.h"
+#include "core/runtime/resize_axes.h"
 
 namespace modelpress {
 namespace {
@@ -75,6 +76,7 @@ absl::Status AddTaps(onnx::ModelProto& proto, const std::vector<ValueKey>& taps)
 absl::StatusOr<std::string> RuntimeSkeleton(const Model& model, const std::vector<ValueKey>& taps) {
   onnx::ModelProto proto = model.proto();
   UseInstalledLocales(proto);
+  MP_RETURN_IF_ERROR(CountResizeAxesFromTheBeginning(proto));
   MP_RETURN_IF_ERROR(AddTaps(proto, taps));
   absl::Status status;
   ForEachTensor(proto, [&](const TensorSite& site) {

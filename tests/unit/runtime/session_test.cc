@@ -229,6 +229,27 @@ TEST(SessionTest, LocalesOfTheirOwnCaseMappingAreNamed) {
   EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("tr_XX.UTF-8"));
 }
 
+TEST(SessionTest, AxesOfResizeMayCountFromTheEnd) {
+  const Model model = Parse(R"(<ir_version: 8, opset_import: ["" : 18]>
+    g (float[1,1,1,2] x) => (float[1,1,2,4] y) <float[2] s = {2, 2}> {
+      y = Resize<axes = [-2, -1], mode = "nearest">(x, , s)
+    })");
+  auto session = Session::Create(model, {}).value();
+  const auto outputs = session->Run({{"x", Floats({1, 1, 1, 2}, {1, 2})}}).value();
+  EXPECT_THAT(outputs.at("y").as<float>(), ElementsAre(1, 1, 2, 2, 1, 1, 2, 2));
+}
+
+TEST(SessionTest, AxesOfResizeFromAnEndThatIsUnknownAreRefused) {
+  const Model model = Parse(R"(<ir_version: 8, opset_import: ["" : 18]>
+    g (float[1,1,1,2] x) => (float[1,1,2,4] y) <float[2] s = {2, 2}> {
+      h = Neg(x)
+      y = Resize<axes = [-2, -1], mode = "nearest">(h, , s)
+    })");
+  const auto session = Session::Create(model, {});
+  EXPECT_EQ(ReasonOf(session.status()), ERROR_REASON_OP_UNSUPPORTED) << session.status();
+  EXPECT_THAT(session.status().message(), HasSubstr("Resize has axis -2"));
+}
+
 TEST(SessionTest, CodesWithScalesRunWhereTheyLie) {
   Model model = Parse(R"(<ir_version: 10, opset_import: ["" : 21]>
     g (float[1,2] x) => (float[1,3] y)
