@@ -232,7 +232,7 @@ class Distilling {
 
   NarrowOptions NarrowingBy(double share) const {
     NarrowOptions options{.width = share};
-    options.multiple = std::max(1u, options_.multiple());
+    options.multiple = options_.multiple();
     options.keep.assign(options_.keep().begin(), options_.keep().end());
     return options;
   }

@@ -41,7 +41,7 @@ class DistillPass final : public Pass {
     const uint64_t bytes = WeightBytes(model);
     const Training training = WithDefaults(step.distill().training());
     return {
-        TrainerMemory(bytes), 64 * bytes + (64 << 20),
+        TrainerMemory(model, bytes, training.batch_size()), 64 * bytes + (64 << 20),
         10 + kStudents * (1 + static_cast<double>(training.steps()) * training.batch_size() *
                                   kStudentShare * static_cast<double>(bytes) / kBytesPerSecond)};
   }

@@ -90,12 +90,18 @@ absl::StatusOr<PassReport> FinetunePass::Run(Model& model, const PassStep& step,
                                     absl::StrJoin(part->nodes, "', '"),
                                     absl::StrJoin(part->values, ", ")));
     }
-    MP_ASSIGN_OR_RETURN(
-        const TrainingData data,
-        PackTrainingData(part.has_value() ? part->model : *context.original, context.data,
-                         options.training, context.seed, *context.job, [&context](double fraction) {
-                           if (context.progress) context.progress(kPacking * fraction, "samples");
-                         }));
+    Judging judging = context.recipe != nullptr ? context.recipe->judging() : Judging();
+    // What a head chooses among are no classes.
+    if (part.has_value()) judging.set_task(Judging::TASK_NONE);
+    MP_ASSIGN_OR_RETURN(const TrainingData data,
+                        PackTrainingData(
+                            part.has_value() ? part->model : *context.original, context.data,
+                            options.training, context.seed, *context.job,
+                            [&context](double fraction) {
+                              if (context.progress)
+                                context.progress(kPacking * fraction, "samples");
+                            },
+                            judging));
     if (context.data == nullptr) {
       report.add_notes(
           "trained on synthetic samples, as no data was given: they are nothing like real inputs");

@@ -187,9 +187,10 @@ class Packer {
       const auto found = outputs.find(info.name);
       if (found == outputs.end() || found->second.type != DataType::kFloat) continue;
       const Tensor& output = found->second;
-      const bool classes = info.name == task_.output;
+      const bool squares = judging_.task() == Judging::TASK_NONE;
+      const bool classes = !squares && info.name == task_.output;
       // Where one output has classes, the others (features, states) follow from the same weights.
-      if (!all_outputs && !task_.output.empty() && !classes) continue;
+      if (!all_outputs && !squares && !task_.output.empty() && !classes) continue;
       PackedTarget target{.output = info.name};
       target.loss = !classes                ? TrainTarget::LOSS_SQUARES
                     : task_.class_axis >= 0 ? TrainTarget::LOSS_CLASSES
@@ -390,7 +391,9 @@ class Packer {
         unit &= value >= 0 && value <= 1;
       }
       const double n = static_cast<double>(std::max<uint64_t>(1, count));
-      target.variance = std::max(squares / n - sum / n * (sum / n), 1e-12);
+      const double variance = squares / n - sum / n * (sum / n);
+      // Of an output that is constant, but for rounding, errors count as they are.
+      target.variance = variance > 1e-10 * squares / n ? variance : 1;
       if (target.loss == TrainTarget::LOSS_BINARY) target.probabilities = unit;
       if (target.loss == TrainTarget::LOSS_CLASSES) {
         const double positions = n / static_cast<double>(ClassesOf(target));

@@ -69,7 +69,8 @@ Tensor RowsOf(const PackedArray& array, bool exact, uint64_t first, uint64_t cou
 
 // Splits train and unlabeled, else calib or the data set without splits, else synthetic samples; see sample_split.h for
 // which of them validate, and with `held_out` which are kept out and go there. Runs the teacher once over all of them.
-// The split test is never read. `judging` says what the task is, where that is known. DATA_INVALID where samples differ
+// The split test is never read. `judging` says what the task is, where that is known; with TASK_NONE every float32 output is
+// trained by squares. DATA_INVALID where samples differ
 // in shape; those of the data and of Session. `progress` gets 0..1.
 absl::StatusOr<TrainingData> PackTrainingData(const Model& teacher, const DataSet* data,
                                               const Training& training, uint64_t seed,
