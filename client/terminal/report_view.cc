@@ -357,7 +357,7 @@ std::vector<std::vector<std::string>> StudentRows(const PassReport& pass) {
                            100 * estimate->high());
   };
   rows.push_back({"student", "width", "parameters", absl::StrCat(metric, " before training"),
-                  "after", "time", absl::StrCat("required: ", required)});
+                  "after", "time", required.empty() ? "" : absl::StrCat("required: ", required)});
   int number = 0;
   for (const Student& student : pass.students()) {
     std::string name;
@@ -375,7 +375,7 @@ std::vector<std::vector<std::string>> StudentRows(const PassReport& pass) {
         name = absl::StrCat(number);
     }
     ++number;
-    std::string verdict = student.holds() ? "holds" : "misses";
+    std::string verdict = !student.holds() ? "misses" : required.empty() ? "" : "holds";
     if (student.chosen()) verdict = student.holds() ? "CHOSEN" : "CHOSEN, misses";
     if (student.kind() == Student::KIND_TEACHER) verdict = student.holds() ? "" : "misses";
     if (student.kind() == Student::KIND_NARROWED && !student.has_training()) {

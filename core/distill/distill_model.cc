@@ -159,7 +159,9 @@ class Distilling {
           "real inputs");
     }
     std::vector<std::string> notes;
-    MP_ASSIGN_OR_RETURN(limits_, ResolveLimits(options_, request_.recipe, held_out_, &notes));
+    const bool size_is_told = options_.has_width() || request_.student != nullptr;
+    MP_ASSIGN_OR_RETURN(limits_,
+                        ResolveLimits(options_, request_.recipe, held_out_, size_is_told, &notes));
     for (const std::string& note : notes) Note(note);
     const double confidence =
         options_.has_confidence() ? options_.confidence() : kDefaultConfidence;
@@ -352,6 +354,8 @@ class Distilling {
       Row(made).set_why("holds before any training");
     } else {
       MP_RETURN_IF_ERROR(TrainStudent(made));
+      // Short of the requirement by less than the interval is wide: worth as many steps again before it is given up.
+      if (!made.verdict.holds && made.verdict.value_holds) MP_RETURN_IF_ERROR(TrainStudent(made));
     }
     Row(made).set_seconds(Row(made).seconds() + SecondsSince(start));
     Publish();
@@ -376,9 +380,16 @@ class Distilling {
 
   absl::Status TrainStudent(Made& made) {
     Model trained = made.model.Clone();
-    MP_RETURN_IF_ERROR(Train(trained, NameOf(made), data_, TrainingFor(made.width), &Row(made)));
+    const bool once_more = Row(made).has_training();
+    const uint32_t former = Row(made).training();
+    const std::string name = NameOf(made) + (once_more ? ", once more" : "");
+    MP_RETURN_IF_ERROR(Train(trained, name, data_, TrainingFor(made.width), &Row(made)));
     MP_ASSIGN_OR_RETURN(Verdict verdict, judge_->Judge(trained));
-    ++trained_students_;
+    if (once_more && verdict.margin <= made.verdict.margin) {
+      Row(made).set_training(former);
+      return absl::OkStatus();
+    }
+    if (!once_more) ++trained_students_;
     if (made.verdict.holds && !verdict.holds) {
       SetVerdict(made.verdict, &Row(made));
       Row(made).set_why("the values before training hold and those after it do not: they are kept");

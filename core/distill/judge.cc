@@ -313,7 +313,7 @@ struct HeldOutJudge::State {
   }
 
   Verdict Decide(const Scores& scores) const {
-    Verdict verdict{.holds = true, .margin = kInfinity};
+    Verdict verdict{.holds = true, .value_holds = true, .margin = kInfinity};
     for (size_t i = 0; i < limits.size(); ++i) {
       const Limit& limit = limits[i];
       const bool drop =
@@ -337,6 +337,8 @@ struct HeldOutJudge::State {
       const double width = std::max(row.high() - row.low(), 1e-12);
       const double relative = std::isfinite(width) ? margin / width : -kInfinity;
       verdict.margin = std::min(verdict.margin, std::isnan(relative) ? -kInfinity : relative);
+      const double ahead = at_least ? row.value() - required : required - row.value();
+      verdict.value_holds &= ahead + slack >= 0;
       if (!(margin >= 0)) {
         verdict.holds = false;
         if (verdict.miss.empty()) {

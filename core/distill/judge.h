@@ -20,6 +20,8 @@ struct Verdict {
   std::vector<v1::MetricEstimate> estimates;
   // Every limit is met by the worse end of its interval.
   bool holds = false;
+  // Every limit is met by the estimate itself.
+  bool value_holds = false;
   // The least share of a limit's interval by which it is met, below 0 where one is missed: orders students.
   double margin = 0;
   // "accuracy is 0.941 (0.921 to 0.957), but must be at least 0.95"; empty if it holds.

@@ -113,7 +113,7 @@ absl::Status ValidateBounds(const google::protobuf::RepeatedPtrField<QualityBoun
 }
 
 absl::StatusOr<std::vector<Limit>> ResolveLimits(const Distill& options, const Recipe* recipe,
-                                                 const HeldOutData& data,
+                                                 const HeldOutData& data, bool size_is_told,
                                                  std::vector<std::string>* notes) {
   std::vector<Limit> limits;
   std::string from = "as its bounds say";
@@ -124,6 +124,10 @@ absl::StatusOr<std::vector<Limit>> ResolveLimits(const Distill& options, const R
       if (std::ranges::find(kMetrics, std::string_view(bound.metric())) != kMetrics.end())
         AddLimits(bound, &limits);
     }
+  }
+  if (limits.empty() && size_is_told) {
+    notes->push_back("no bound was given: the student is taken as it comes");
+    return limits;
   }
   if (limits.empty()) {
     from = "by default, as no bound was given";

@@ -32,7 +32,7 @@ absl::Status ValidateBounds(const google::protobuf::RepeatedPtrField<QualityBoun
 // defaults of recipe.proto. A note says where they come from. DATA_MISSING where a metric needs labels and no held-out
 // sample has one, or there is no class to agree on.
 absl::StatusOr<std::vector<Limit>> ResolveLimits(const Distill& options, const Recipe* recipe,
-                                                 const HeldOutData& data,
+                                                 const HeldOutData& data, bool size_is_told,
                                                  std::vector<std::string>* notes);
 
 }  // namespace modelpress

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <set>
 
+#include "core/base/format_string.h"
 #include "core/model/graph.h"
 #include "core/recipe/recipe_reader.h"
 #include "gmock/gmock.h"
@@ -202,6 +203,41 @@ TEST(DistillTest, OneStudentOfAWidth) {
   EXPECT_EQ(run.report->students(1).parameters(), 12u * 12 + 12 + 12 * 5 + 5);
   EXPECT_EQ(run.report->trainings_size(), 1);
   EXPECT_EQ(run.report->students(1).after(0).unlabelled_samples(), 250u);
+}
+
+TEST(DistillTest, WithoutABoundAStudentOfAToldWidthIsTakenAsItComes) {
+  const Data data(0, 500);
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  const Distilled run = RunDistill("distill: {width: 0.1, training: {steps: 1, batch_size: 1}}",
+                                   job, arena, data.set.get());
+  ASSERT_TRUE(run.report.ok()) << run.report.status();
+  ASSERT_EQ(run.report->students_size(), 2);
+  EXPECT_FALSE(run.report->students(1).after(0).has_required());
+  EXPECT_THAT(run.report->notes(), Contains(HasSubstr("no bound was given")));
+}
+
+TEST(DistillTest, ANearMissIsTrainedOnceMore) {
+  const Data data(0, 500);
+  const auto with_bound = [&](double bound, TestJob& job, WeightArena& arena) {
+    return RunDistill(
+        FormatString("distill: {{width: 0.3, keep_best: true, bounds: [{{metric: agreement, min: "
+                     "{:.17g}}}], training: {{steps: 20, learning_rate: 0.001}}}}",
+                     bound),
+        job, arena, data.set.get());
+  };
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  const Distilled first = with_bound(1, job, arena);
+  ASSERT_TRUE(first.report.ok()) << first.report.status();
+  ASSERT_EQ(first.report->trainings_size(), 1);
+  const MetricEstimate& once = first.report->students(1).after(0);
+  ASSERT_LT(once.value(), 1);
+  const Distilled second = with_bound(once.value(), job, arena);
+  ASSERT_TRUE(second.report.ok()) << second.report.status();
+  EXPECT_EQ(second.report->trainings_size(), 2);
+  EXPECT_THAT(second.report->trainings(1).name(), HasSubstr("once more"));
+  EXPECT_GE(second.report->students(1).after(0).low(), once.low());
 }
 
 TEST(DistillTest, AMissLeavesTheCurveAndTheBestOneCanBeKept) {
