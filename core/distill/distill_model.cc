@@ -184,15 +184,15 @@ class Distilling {
     return absl::OkStatus();
   }
 
-  // The estimate of accuracy rests on samples with and without labels being of the same kind.
+  // See KindsOfRows in judge.cc.
   void NoteKinds() {
     const HeldOutJudge::Sureness sureness = judge_->TeacherSureness();
     two_kinds_ = sureness.standard_errors >= kOfTwoKinds;
     if (!two_kinds_) return;
     Note(FormatString(
         "the original is surer of the samples without labels (mean probability {:.4f}) than of "
-        "those with ({:.4f}): it may have been trained on them; then students agree with it more "
-        "there than on new samples, and accuracy may be estimated a little too high",
+        "those with ({:.4f}), as if it had been trained on them; accuracy is estimated from those "
+        "of which it is equally sure",
         sureness.unlabelled, sureness.labelled));
   }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numbers>
 #include <numeric>
 
@@ -49,6 +50,59 @@ double Covariance(const std::vector<double>& a, const std::vector<double>& b, si
   return product - mean_a * mean_b;
 }
 
+// What unlabelled samples say of the labelled ones.
+struct Expectation {
+  // Of each labelled sample, how much more it agrees than unlabelled ones of its kind do, by mean(of).
+  std::vector<double> surplus;
+  // The mean of what is expected, by position.
+  double mean = 0;
+  // N times the variance of that mean.
+  double spread = 0;
+  double unlabelled = 0;
+};
+
+Expectation Expect(const Tally& agree, const Tally& unlabelled, bool plain) {
+  Expectation result{.unlabelled = static_cast<double>(unlabelled.size())};
+  if (unlabelled.size() == 0) {
+    result.surplus = Influence(agree);
+    result.mean = agree.Share();
+    return result;
+  }
+  struct Kind {
+    Tally samples;
+    double labelled = 0;
+  };
+  std::map<uint32_t, Kind> kinds;
+  for (size_t i = 0; i < unlabelled.size(); ++i) {
+    kinds[unlabelled.kind[i]].samples.Add(unlabelled.sum[i], unlabelled.of[i]);
+  }
+  for (size_t i = 0; i < agree.size(); ++i) kinds[agree.kind[i]].labelled += agree.of[i];
+  const double positions = Sum(agree.of);
+  for (auto& [number, kind] : kinds) {
+    const auto here = static_cast<double>(kind.samples.size());
+    if (kind.labelled == 0 || here == 0) continue;
+    const double weight = kind.labelled / positions;
+    double variance;
+    if (plain) {
+      // All kinds together have as many more as one alone would have.
+      const double more = 1 / static_cast<double>(kinds.size());
+      const double share = (Sum(kind.samples.sum) + more) / (here + 2 * more);
+      variance = share * (1 - share);
+    } else {
+      const std::vector<double> influence = Influence(kind.samples);
+      variance = Covariance(influence, influence);
+    }
+    result.mean += weight * kind.samples.Share();
+    result.spread += weight * weight * variance * result.unlabelled / here;
+  }
+  const double mean_of = positions / static_cast<double>(std::max<size_t>(1, agree.size()));
+  for (size_t i = 0; i < agree.size(); ++i) {
+    const double expected = kinds[agree.kind[i]].samples.Share();
+    result.surplus.push_back((agree.sum[i] - expected * agree.of[i]) / mean_of);
+  }
+  return result;
+}
+
 // By how much a variance that was estimated from n samples is too small a guide: that of Student's t. Infinite below 4.
 double FewSamples(size_t n) {
   return n < 4 ? kInfinity : static_cast<double>(n) / static_cast<double>(n - 3);
@@ -58,7 +112,8 @@ struct Powered {
   double lambda = 0, variance = 0;
 };
 
-// lambda and the variance of Y + lambda (F_u - F), from values of each labelled sample and the variance of F_u.
+// lambda and the variance of Y - lambda F, from values of each labelled sample (F: surplus) and the spread of what is
+// expected of F.
 Powered PowerTuned(const std::vector<double>& y, const std::vector<double>& f, double labelled,
                    double unlabelled_variance, double unlabelled, size_t halves = 0) {
   const double vy = Covariance(y, y, halves), vf = Covariance(f, f, halves);
@@ -117,25 +172,19 @@ Interval WilsonInterval(double share, double samples, double z) {
 Interval PredictionPoweredShare(const Tally& right, const Tally& agree,
                                 const Tally& agree_unlabelled, double z) {
   const auto n = static_cast<double>(right.size());
-  const auto unlabelled = static_cast<double>(agree_unlabelled.size());
   if (n == 0) return {0, 0, 1};
   const bool plain = IsPlain(right, 0) && IsPlain(agree, 0) && IsPlain(agree_unlabelled, 0);
-  std::vector<double> y = Influence(right), f = Influence(agree);
-  double spread;
+  const Expectation expected = Expect(agree, agree_unlabelled, plain);
+  std::vector<double> y = Influence(right), f = expected.surplus;
   if (plain) {
-    const double mean_y = right.Share(), mean_f = agree.Share();
+    const double mean_y = right.Share();
     y.insert(y.end(), {1 - mean_y, 0 - mean_y});
-    f.insert(f.end(), {0 - mean_f, 1 - mean_f});
-    const double share = (Sum(agree_unlabelled.sum) + 1) / (unlabelled + 2);
-    spread = share * (1 - share);
-  } else {
-    const std::vector<double> fu = Influence(agree_unlabelled);
-    spread = Covariance(fu, fu);
+    f.insert(f.end(), {0 - expected.mean, 1 - expected.mean});
   }
-  const Powered powered = PowerTuned(y, f, n, spread, unlabelled, plain ? 2 : 0);
-  const double moved = unlabelled > 0 ? agree_unlabelled.Share() - agree.Share() : 0;
+  const Powered powered = PowerTuned(y, f, n, expected.spread, expected.unlabelled, plain ? 2 : 0);
+  const double moved = expected.mean - agree.Share();
   const double value = std::clamp(right.Share() + powered.lambda * moved, 0.0, 1.0);
-  if (plain) return ByVariance(value, n, powered.variance, n + unlabelled, z);
+  if (plain) return ByVariance(value, n, powered.variance, n + expected.unlabelled, z);
   const double few = FewSamples(right.size());
   if (!std::isfinite(few)) return {value, 0, 1};
   const double positions = Sum(right.of);
@@ -147,31 +196,23 @@ Interval PredictionPoweredShare(const Tally& right, const Tally& agree,
 Interval PredictionPoweredDifference(const Tally& difference, const Tally& agree,
                                      const Tally& agree_unlabelled, double z) {
   const auto n = static_cast<double>(difference.size());
-  const auto unlabelled = static_cast<double>(agree_unlabelled.size());
   if (n == 0) return {0, -1, 1};
   const bool plain = IsPlain(difference, -1) && IsPlain(agree, 0) && IsPlain(agree_unlabelled, 0);
   const double most = MostDisagreement(agree, agree_unlabelled, z);
-  const std::vector<double> fu = Influence(agree_unlabelled);
-  double spread = Covariance(fu, fu);
-  if (plain) {
-    const double share = (Sum(agree_unlabelled.sum) + 1) / (unlabelled + 2);
-    spread = share * (1 - share);
-  }
-  const double moved = unlabelled > 0 ? agree_unlabelled.Share() - agree.Share() : 0;
-  const std::vector<double> y = Influence(difference), f = Influence(agree);
-  const Powered powered = PowerTuned(y, f, n, spread, unlabelled);
+  const Expectation expected = Expect(agree, agree_unlabelled, plain);
+  const double moved = expected.mean - agree.Share();
+  const std::vector<double> y = Influence(difference);
+  const Powered powered = PowerTuned(y, expected.surplus, n, expected.spread, expected.unlabelled);
   Interval result;
   result.value = std::clamp(difference.Share() + powered.lambda * moved, -most, most);
   if (plain) {
     // One more sample that differs this way and that the teacher decides otherwise.
     const auto end = [&](double direction) {
-      std::vector<double> ys = difference.sum, fs = agree.sum;
+      std::vector<double> ys = difference.sum, fs = expected.surplus;
       ys.push_back(direction);
-      fs.push_back(0);
-      const Powered more = PowerTuned(ys, fs, n + 1, spread, unlabelled);
-      const double mean_f = Sum(fs) / (n + 1);
-      const double moved_here = unlabelled > 0 ? agree_unlabelled.Share() - mean_f : 0;
-      return Sum(ys) / (n + 1) + more.lambda * moved_here +
+      fs.push_back(0 - expected.mean);
+      const Powered more = PowerTuned(ys, fs, n + 1, expected.spread, expected.unlabelled);
+      return Sum(ys) / (n + 1) - more.lambda * Sum(fs) / (n + 1) +
              direction * z * std::sqrt(std::max(0.0, more.variance));
     };
     result.low = end(-1);

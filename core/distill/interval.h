@@ -4,6 +4,7 @@
 // `high` with the same. Who accepts what `low` promises is wrong that often.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <vector>
 
@@ -23,10 +24,13 @@ Interval WilsonInterval(double share, double samples, double z);
 // with one position are the usual case; positions of the same sample are not taken as independent.
 struct Tally {
   std::vector<double> sum, of;
+  // The kind of each sample, from 0; see PredictionPoweredShare.
+  std::vector<uint32_t> kind;
 
-  void Add(double s, double n) {
+  void Add(double s, double n, uint32_t k = 0) {
     sum.push_back(s);
     of.push_back(n);
+    kind.push_back(k);
   }
   size_t size() const { return sum.size(); }
   // 0 where there is nothing.
@@ -36,12 +40,14 @@ struct Tally {
 // A share of labelled samples, made narrower by what is known of the unlabelled ones (prediction-powered inference:
 // Angelopoulos et al. 2023; lambda that gives the least variance, between 0 and 1: Angelopoulos, Duchi, Zrnic 2023,
 // PPI++):
-//   value = Y_l + lambda (F_u - F_l)
-//   variance = var(Y - lambda F) / n + lambda^2 var(F_u) / N
-// Y: right (labelled), F: decides as the teacher (labelled; unlabelled). It is right where labelled and unlabelled samples
-// are of the same kind. The interval is Wilson's for as many samples as would give that variance. Variances are those
-// with half a sample more of each kind that F does not explain (right but unlike the teacher; wrong but like it), so that
-// few samples without an error do not look like certainty (Agresti and Min 2005, of paired shares).
+//   value = mean of Y - lambda (F - F_k) over labelled samples
+//   variance = var(Y - lambda (F - F_k)) / n + lambda^2 sum over k of (n_k / n)^2 var(F_k) / N_k
+// Y: right, F: decides as the teacher; F_k: how often it does so on unlabelled samples of the same kind. With one kind that
+// is Y_l + lambda (F_u - F_l). Kinds make it hold where unlabelled samples are easier than labelled ones, or harder, as
+// long as those of one kind are alike (post-stratification). Every kind of a labelled sample must be among the unlabelled
+// ones. The interval is Wilson's for as many samples as would give that variance. Variances are those with half a sample
+// more of each sort that F does not explain (right but unlike the teacher; wrong but like it), so that few samples without
+// an error do not look like certainty (Agresti and Min 2005, of paired shares).
 Interval PredictionPoweredShare(const Tally& right, const Tally& agree,
                                 const Tally& agree_unlabelled, double z);
 

@@ -10,7 +10,7 @@ namespace modelpress {
 namespace {
 
 // A student that is larger than this share of the smallest that holds is not worth another training.
-constexpr double kSameSize = 0.95;
+constexpr double kSameSize = 0.9;
 // Of widths closer than this none gives another student.
 constexpr double kSameWidth = 0.999;
 // Widths that give the same student are passed over this often before the search ends.

@@ -75,7 +75,8 @@ std::string ModelBuilder::Constant(DataType type, std::span<const int64_t> dims,
   if (bytes.size() == 8 && type == DataType::kInt64) {
     int64_t value = 0;
     std::memcpy(&value, bytes.data(), sizeof(value));
-    base = absl::StrCat("const_", value < 0 ? "minus_" : "", value < 0 ? -value : value);
+    const auto bits = static_cast<uint64_t>(value);
+    base = absl::StrCat("const_", value < 0 ? "minus_" : "", value < 0 ? 0 - bits : bits);
   }
   // Sizes were derived from the values above, so this cannot fail.
   absl::StatusOr<std::string> name = Weight(base, type, dims, bytes);
