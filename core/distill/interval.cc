@@ -136,14 +136,6 @@ Interval ByVariance(double share, double positions, double variance, double most
   return WilsonInterval(share, std::clamp(samples, 1e-9, most), z);
 }
 
-// The largest share of samples that the student may decide otherwise.
-double MostDisagreement(const Tally& agree, const Tally& agree_unlabelled, double z) {
-  Tally all = agree;
-  all.sum.insert(all.sum.end(), agree_unlabelled.sum.begin(), agree_unlabelled.sum.end());
-  all.of.insert(all.of.end(), agree_unlabelled.of.begin(), agree_unlabelled.of.end());
-  return 1 - WilsonInterval(all.Share(), static_cast<double>(all.size()), z).low;
-}
-
 }  // namespace
 
 double Tally::Share() const {
@@ -198,7 +190,8 @@ Interval PredictionPoweredDifference(const Tally& difference, const Tally& agree
   const auto n = static_cast<double>(difference.size());
   if (n == 0) return {0, -1, 1};
   const bool plain = IsPlain(difference, -1) && IsPlain(agree, 0) && IsPlain(agree_unlabelled, 0);
-  const double most = MostDisagreement(agree, agree_unlabelled, z);
+  // The largest share of samples that the student may decide otherwise.
+  const double most = 1 - PredictionPoweredShare(agree, agree, agree_unlabelled, z).low;
   const Expectation expected = Expect(agree, agree_unlabelled, plain);
   const double moved = expected.mean - agree.Share();
   const std::vector<double> y = Influence(difference);
