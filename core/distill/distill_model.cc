@@ -26,7 +26,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double kDefaultShrink = 0.7, kDefaultConfidence = 0.95;
+constexpr double kDefaultShrink = 0.7, kDefaultConfidence = 0.9;
 constexpr uint32_t kDefaultStudents = 12, kMostStudents = 100;
 // Samples that refits are made on.
 constexpr uint64_t kMostRefitSamples = 4096;

@@ -184,7 +184,8 @@ TEST(IntervalTest, KindsMakeUpForEasierUnlabelledSamples) {
   }
   EXPECT_NEAR(mean, accuracy, 0.003);
   EXPECT_GT(low, 0.915 * kRounds);
-  EXPECT_GT(drop_low, 0.915 * kRounds);
+  // Not Wilson's but a normal interval, which falls a little short.
+  EXPECT_GT(drop_low, 0.90 * kRounds);
   // What the kinds are for.
   EXPECT_LT(blind_low, 0.9 * kRounds);
 }
