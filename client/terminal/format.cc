@@ -45,12 +45,6 @@ std::string FormatBytes(uint64_t bytes) {
   return absl::StrFormat("%.1f %s", value, units[unit]);
 }
 
-std::string FormatCount(uint64_t count) {
-  std::string text = absl::StrCat(count);
-  for (int at = static_cast<int>(text.size()) - 3; at > 0; at -= 3) text.insert(at, ",");
-  return text;
-}
-
 std::string FormatSeconds(double seconds) {
   if (!std::isfinite(seconds)) return "?";
   if (seconds < 0.001) return absl::StrFormat("%.0f us", seconds * 1e6);

@@ -6,10 +6,11 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/format_count.h"
+
 namespace modelpress {
 
 std::string FormatBytes(uint64_t bytes);                // "917 B", "1.5 MiB"
-std::string FormatCount(uint64_t count);                // "148,282"
 std::string FormatSeconds(double seconds);              // "3.2 ms", "41.0 s", "2 min 05 s"
 std::string FormatNumber(double value);                 // 4 significant digits; "inf", "nan"
 std::string FormatPercent(double share);                // 0.9811 -> "98.11 %"

@@ -56,6 +56,19 @@ void Add(const std::vector<double>& more, std::vector<double>* to) {
 
 }  // namespace
 
+ChannelImportance ImportanceOf(v1::PruneChannels::Importance importance) {
+  switch (importance) {
+    case v1::PruneChannels::IMPORTANCE_L2:
+      return ChannelImportance::kL2;
+    case v1::PruneChannels::IMPORTANCE_ENERGY:
+      return ChannelImportance::kEnergy;
+    case v1::PruneChannels::IMPORTANCE_RECONSTRUCTION:
+      return ChannelImportance::kReconstruction;
+    default:
+      return ChannelImportance::kMeasured;
+  }
+}
+
 absl::StatusOr<std::vector<std::vector<double>>> ScoreChannels(
     Model& model, const GraphIndex& index, const Dependencies& dependencies,
     ChannelImportance importance, const Samples* samples, bool centered,

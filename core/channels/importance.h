@@ -8,8 +8,12 @@
 #include "core/channels/dependency_groups.h"
 #include "core/channels/narrow_model.h"
 #include "core/data/samples.h"
+#include "modelpress/v1/recipe.pb.h"
 
 namespace modelpress {
+
+// As an option says.
+ChannelImportance ImportanceOf(v1::PruneChannels::Importance importance);
 
 // By group, for each channel; the mean of a group is 1 (0 where all are 0). kL2 reads weights
 // alone; kEnergy runs the model once over `samples` and falls back to kL2 for groups that no layer

@@ -8,10 +8,11 @@
 #include <optional>
 #include <utility>
 
+#include "core/base/format_count.h"
 #include "core/base/format_string.h"
 #include "core/base/status.h"
-#include "core/channels/narrow_model.h"
 #include "core/distill/judge.h"
+#include "core/distill/narrow_student.h"
 #include "core/distill/requirement.h"
 #include "core/distill/staircase.h"
 #include "core/distill/student.h"
@@ -28,10 +29,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double kDefaultShrink = 0.7, kDefaultConfidence = 0.9;
 constexpr uint32_t kDefaultStudents = 12, kMostStudents = 100;
-// Samples that refits are made on.
-constexpr uint64_t kMostRefitSamples = 4096;
-// Above so many channels of a group, scores by reconstruction take tens of seconds.
-constexpr int64_t kLargeGroup = 512;
 // Times the default learning rate.
 constexpr double kFastest = 3;
 // The share of progress that packing samples takes, and of a student what making it takes.
@@ -41,38 +38,8 @@ constexpr double kNarrowest = 1e-9;
 // The teacher's sureness differs by so many standard errors: samples are likely of two kinds (95 %, one-sided).
 constexpr double kOfTwoKinds = 1.645;
 
-// "61,204".
-std::string Thousands(uint64_t number) {
-  std::string text = std::to_string(number);
-  for (size_t at = text.size(); at > 3; at -= 3) text.insert(at - 3, ",");
-  return text;
-}
-
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-ChannelImportance ImportanceOf(PruneChannels::Importance importance) {
-  switch (importance) {
-    case PruneChannels::IMPORTANCE_L2:
-      return ChannelImportance::kL2;
-    case PruneChannels::IMPORTANCE_ENERGY:
-      return ChannelImportance::kEnergy;
-    case PruneChannels::IMPORTANCE_RECONSTRUCTION:
-      return ChannelImportance::kReconstruction;
-    default:
-      return ChannelImportance::kMeasured;
-  }
-}
-
-// The largest of what is both made and read: the smaller extent of each matrix or filter.
-int64_t LargestExtent(const Model& model) {
-  int64_t largest = 0;
-  for (const onnx::TensorProto& tensor : model.proto().graph().initializer()) {
-    if (!IsFloatingPoint(Type(tensor)) || tensor.dims_size() < 2) continue;
-    largest = std::max(largest, std::min(tensor.dims(0), tensor.dims(1)));
-  }
-  return largest;
 }
 
 bool HasBatchNorm(const Model& model) {
@@ -135,7 +102,8 @@ class Distilling {
       parameters_ = ParametersOf(base_);
       return true;
     }
-    MP_ASSIGN_OR_RETURN(const NarrowedModel narrowest, Cut(base_, kNarrowest));
+    MP_ASSIGN_OR_RETURN(const NarrowedModel narrowest,
+                        CutStudent(base_, kNarrowest, options_, context_));
     parameters_ = narrowest.parameters_before;
     macs_ = narrowest.macs_before;
     for (const v1::Skip& skip : narrowest.skips) *report_.add_skips() = skip;
@@ -150,8 +118,8 @@ class Distilling {
                    *request_.teacher, request_.data, training_, request_.seed, context_,
                    [this](double fraction) { Tell(kPacking * fraction, "the original's outputs"); },
                    judging, &held_out_));
-    Note(FormatString("{} training samples ({} with labels) of {}; {}", Thousands(data_.training),
-                      Thousands(data_.labelled), data_.description, data_.task));
+    Note(FormatString("{} training samples ({} with labels) of {}; {}", FormatCount(data_.training),
+                      FormatCount(data_.labelled), data_.description, data_.task));
     for (const std::string& note : held_out_.notes) Note(note);
     if (held_out_.synthetic) {
       Note(
@@ -160,16 +128,17 @@ class Distilling {
     }
     std::vector<std::string> notes;
     const bool size_is_told = options_.has_width() || request_.student != nullptr;
-    MP_ASSIGN_OR_RETURN(limits_,
+    MP_ASSIGN_OR_RETURN(std::vector<Limit> limits,
                         ResolveLimits(options_, request_.recipe, held_out_, size_is_told, &notes));
     for (const std::string& note : notes) Note(note);
     const double confidence =
         options_.has_confidence() ? options_.confidence() : kDefaultConfidence;
-    MP_ASSIGN_OR_RETURN(judge_, HeldOutJudge::Make(held_out_, limits_, confidence, context_));
+    MP_ASSIGN_OR_RETURN(judge_,
+                        HeldOutJudge::Make(held_out_, std::move(limits), confidence, context_));
     Note(FormatString(
         "judged on {} held-out samples with labels and {} without; each end of an interval is a "
         "one-sided bound at {:.4g} %{}",
-        Thousands(held_out_.labelled), Thousands(held_out_.rows - held_out_.labelled),
+        FormatCount(held_out_.labelled), FormatCount(held_out_.rows - held_out_.labelled),
         100 * confidence,
         held_out_.labelled > 0 && held_out_.labelled < held_out_.rows
             ? "; accuracy joins both kinds (prediction-powered inference)"
@@ -184,9 +153,9 @@ class Distilling {
     return absl::OkStatus();
   }
 
-  // See KindsOfRows in judge.cc.
+  // See kinds.h.
   void NoteKinds() {
-    const HeldOutJudge::Sureness sureness = judge_->TeacherSureness();
+    const Sureness& sureness = judge_->TeacherSureness();
     two_kinds_ = sureness.standard_errors >= kOfTwoKinds;
     if (!two_kinds_) return;
     Note(FormatString(
@@ -197,19 +166,19 @@ class Distilling {
   }
 
   absl::Status JudgeTeacher() {
-    MP_ASSIGN_OR_RETURN(teacher_verdict_, judge_->JudgeTeacher());
+    MP_ASSIGN_OR_RETURN(const Verdict verdict, judge_->JudgeTeacher());
     v1::Student& row = *report_.add_students();
     row.set_kind(v1::Student::KIND_TEACHER);
     row.set_width(1);
     row.set_parameters(parameters_);
     row.set_weight_bytes(WeightBytes(base_));
     row.set_macs(macs_);
-    row.set_holds(teacher_verdict_.holds);
-    row.set_why(teacher_verdict_.miss);
-    for (const auto& estimate : teacher_verdict_.estimates) *row.add_after() = estimate;
+    row.set_holds(verdict.holds);
+    row.set_why(verdict.miss);
+    for (const auto& estimate : verdict.estimates) *row.add_after() = estimate;
     Publish();
-    if (teacher_verdict_.holds || options_.keep_best()) return absl::OkStatus();
-    return Missed(teacher_verdict_, "the original itself does not meet the requirement")
+    if (verdict.holds || options_.keep_best()) return absl::OkStatus();
+    return Missed(verdict, "the original itself does not meet the requirement")
         .Remedy("give more labelled held-out samples, which narrow the interval, or ask for less");
   }
 
@@ -224,52 +193,18 @@ class Distilling {
 
   // --- Making -----------------------------------------------------------------------------------------------------
 
-  // In a search scores of large groups are made so often that those of energy must do: reconstruction takes time with the
-  // cube of a group's channels.
-  ChannelImportance ImportanceFor(const Model& from) const {
-    const ChannelImportance asked = ImportanceOf(options_.importance());
-    if (asked != ChannelImportance::kMeasured || options_.has_width()) return asked;
-    return LargestExtent(from) > kLargeGroup ? ChannelImportance::kEnergy : asked;
-  }
-
-  NarrowOptions NarrowingBy(double share) const {
-    NarrowOptions options{.width = share};
-    options.multiple = options_.multiple();
-    options.keep.assign(options_.keep().begin(), options_.keep().end());
-    return options;
-  }
-
-  // Only for its size.
-  absl::StatusOr<NarrowedModel> Cut(const Model& from, double share) const {
-    NarrowOptions options = NarrowingBy(share);
-    options.importance = ChannelImportance::kL2;
-    options.refit = false;
-    WeightArena arena(context_.scratch);
-    return NarrowModel(from, nullptr, options, arena, context_, nullptr);
-  }
-
   absl::StatusOr<Made> Narrow(const Model& from, double from_width, double width) {
-    const PackedSamples samples(data_, std::min(data_.originals, kMostRefitSamples));
-    NarrowOptions options = NarrowingBy(width / from_width);
-    options.importance = ImportanceFor(from);
     MP_ASSIGN_OR_RETURN(NarrowedModel narrowed,
-                        NarrowModel(from, &samples, options, arena_, context_,
-                                    [&](double fraction, std::string_view detail) {
-                                      TellStudent(
-                                          kMaking * fraction,
-                                          FormatString("making a student of width {:.3g}: {}",
-                                                       width, std::string(detail)));
-                                    }));
-    Made made{.width = width,
-              .parameters = narrowed.parameters_after,
-              .macs = narrowed.macs_after / static_cast<double>(samples.per_feed())};
+                        NarrowStudent(from, width / from_width, options_, data_, arena_, context_,
+                                      [&](double fraction, std::string_view detail) {
+                                        TellStudent(
+                                            kMaking * fraction,
+                                            FormatString("making a student of width {:.3g}: {}",
+                                                         width, std::string(detail)));
+                                      }));
+    Made made{.width = width, .parameters = narrowed.parameters_after, .macs = narrowed.macs_after};
     made.model = std::move(narrowed.model);
     return made;
-  }
-
-  absl::StatusOr<Likeness> OnValidation(const Model& model) const {
-    return CompareWithTeacher(model, data_, held_out_.task, data_.training, data_.validation,
-                              context_);
   }
 
   // The smallest student that was trained and holds; null: narrower ones are made from the original.
@@ -277,18 +212,11 @@ class Distilling {
     return best_.has_value() && best_->trained && best_->verdict.holds ? &*best_ : nullptr;
   }
 
-  // A student of this width: of what the smallest trained one so far gives, and the original, the more alike.
+  // Made from the original instead, a student was less like it in every search that was seen.
   absl::StatusOr<Made> Make(double width) {
     const Made* const parent = Parent();
-    if (parent == nullptr) return Narrow(base_, 1, width);
-    MP_ASSIGN_OR_RETURN(Made next, Narrow(parent->model, parent->width, width));
-    MP_ASSIGN_OR_RETURN(Made fresh, Narrow(base_, 1, width));
-    MP_ASSIGN_OR_RETURN(const Likeness next_likeness, OnValidation(next.model));
-    MP_ASSIGN_OR_RETURN(const Likeness fresh_likeness, OnValidation(fresh.model));
-    ++starts_;
-    if (!fresh_likeness.IsBetterThan(next_likeness)) return next;
-    ++fresh_starts_;
-    return fresh;
+    return parent != nullptr ? Narrow(parent->model, parent->width, width)
+                             : Narrow(base_, 1, width);
   }
 
   v1::Student& Row(const Made& made) { return *report_.mutable_students(made.row); }
@@ -305,10 +233,10 @@ class Distilling {
 
   std::string NameOf(const Made& made) const {
     if (request_.student != nullptr) {
-      return FormatString("the given student ({} parameters)", Thousands(made.parameters));
+      return FormatString("the given student ({} parameters)", FormatCount(made.parameters));
     }
     return FormatString("student {}, width {:.3g} ({} parameters)", made.row, made.width,
-                        Thousands(made.parameters));
+                        FormatCount(made.parameters));
   }
 
   // --- Training and judging ---------------------------------------------------------------------------------------
@@ -469,9 +397,10 @@ class Distilling {
     };
     const auto size = [&](double width) -> absl::StatusOr<uint64_t> {
       const Made* const parent = Parent();
-      MP_ASSIGN_OR_RETURN(const NarrowedModel cut, parent != nullptr
-                                                       ? Cut(parent->model, width / parent->width)
-                                                       : Cut(base_, width));
+      MP_ASSIGN_OR_RETURN(const NarrowedModel cut,
+                          parent != nullptr
+                              ? CutStudent(parent->model, width / parent->width, options_, context_)
+                              : CutStudent(base_, width, options_, context_));
       return cut.parameters_after;
     };
     MP_ASSIGN_OR_RETURN(const StaircaseResult result,
@@ -480,12 +409,6 @@ class Distilling {
                         }));
     Note(FormatString("the search ended after {} trained students: {}", trained_students_,
                       result.end));
-    if (fresh_starts_ > 0) {
-      Note(
-          FormatString("{} of {} students started from the original, not from the one before: "
-                       "they were more like it",
-                       fresh_starts_, starts_));
-    }
     return absl::OkStatus();
   }
 
@@ -556,7 +479,7 @@ class Distilling {
         "{}: {} is {:.4f}; trained from random weights on {} labelled samples alone, "
         "the same net has {:.4f}",
         better ? "the student beats the control" : "THE STUDENT DOES NOT BEAT THE CONTROL",
-        student.metric(), student.value(), Thousands(data->labelled), control.value()));
+        student.metric(), student.value(), FormatCount(data->labelled), control.value()));
     Publish();
     return absl::OkStatus();
   }
@@ -596,15 +519,13 @@ class Distilling {
   double macs_ = 0;
   TrainingData data_;
   HeldOutData held_out_;
-  std::vector<Limit> limits_;
   std::unique_ptr<HeldOutJudge> judge_;
-  Verdict teacher_verdict_;
   std::optional<Made> best_;
   // Of all students the one with the best margin.
   std::optional<Verdict> closest_;
   std::string closest_name_;
   bool two_kinds_ = false;
-  int trained_students_ = 0, starts_ = 0, fresh_starts_ = 0;
+  int trained_students_ = 0;
 };
 
 }  // namespace

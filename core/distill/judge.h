@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "core/base/job_context.h"
 #include "core/distill/interval.h"
+#include "core/distill/kinds.h"
 #include "core/distill/requirement.h"
 #include "core/model/model.h"
 #include "core/training/training_data.h"
@@ -16,7 +17,8 @@
 namespace modelpress {
 
 struct Verdict {
-  // One for each limit, in order, then accuracy and agreement where they are known and no limit is on them.
+  // One for each limit, in order, then accuracy and agreement where they are known and no limit is on them. Never empty:
+  // sqnr_db where there is nothing else.
   std::vector<v1::MetricEstimate> estimates;
   // Every limit is met by the worse end of its interval.
   bool holds = false;
@@ -32,23 +34,6 @@ struct Verdict {
   Interval accuracy_of_labels;
 };
 
-// Which of two models answers more like the teacher.
-struct Likeness {
-  // Share of positions with the same class; 1 where there are no classes.
-  double agreement = 1;
-  // 10 log10 of signal over noise, of all outputs together.
-  double sqnr_db = 0;
-
-  bool IsBetterThan(const Likeness& other) const {
-    return agreement != other.agreement ? agreement > other.agreement : sqnr_db > other.sqnr_db;
-  }
-};
-
-// On rows [first, first + count) of packed samples. Errors: those of Session; ARTIFACT_REJECTED for other shapes.
-absl::StatusOr<Likeness> CompareWithTeacher(const Model& model, const PackedRows& rows,
-                                            const TaskSettings& task, uint64_t first,
-                                            uint64_t count, const JobContext& context);
-
 class HeldOutJudge {
  public:
   // `data` outlives the judge. DATA_MISSING where there are fewer than 2 held-out samples.
@@ -63,12 +48,8 @@ class HeldOutJudge {
   // The teacher itself, from its stored outputs.
   absl::StatusOr<Verdict> JudgeTeacher() const;
 
-  // How much surer the teacher is of samples without labels than of those with: the means of its largest probability,
-  // and the difference in standard errors; 0 where there is nothing to compare.
-  struct Sureness {
-    double labelled = 0, unlabelled = 0, standard_errors = 0;
-  };
-  Sureness TeacherSureness() const;
+  // Of the samples that are judged by.
+  const Sureness& TeacherSureness() const;
 
  private:
   struct State;

@@ -13,6 +13,7 @@
 
 #include "core/base/format_string.h"
 #include "core/base/status.h"
+#include "core/channels/importance.h"
 #include "core/channels/joined_samples.h"
 #include "core/channels/narrow_model.h"
 #include "core/passes/pass.h"
@@ -116,14 +117,7 @@ absl::StatusOr<PassReport> PruneChannelsPass::Run(Model& model, const PassStep& 
   NarrowOptions narrow;
   if (options.has_sparsity()) narrow.width = 1 - options.sparsity();
   if (options.has_max_macs()) narrow.macs = options.max_macs();
-  if (options.importance() == PruneChannels::IMPORTANCE_L2)
-    narrow.importance = ChannelImportance::kL2;
-  if (options.importance() == PruneChannels::IMPORTANCE_ENERGY) {
-    narrow.importance = ChannelImportance::kEnergy;
-  }
-  if (options.importance() == PruneChannels::IMPORTANCE_RECONSTRUCTION) {
-    narrow.importance = ChannelImportance::kReconstruction;
-  }
+  narrow.importance = ImportanceOf(options.importance());
   narrow.min_channels = std::max<uint64_t>(1, options.min_channels());
   narrow.multiple = options.multiple();
   narrow.keep.assign(options.keep().begin(), options.keep().end());

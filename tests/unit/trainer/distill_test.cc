@@ -217,6 +217,21 @@ TEST(DistillTest, WithoutABoundAStudentOfAToldWidthIsTakenAsItComes) {
   EXPECT_THAT(run.report->notes(), Contains(HasSubstr("no bound was given")));
 }
 
+TEST(DistillTest, WithoutClassesAndBoundsThereIsStillSomethingToTell) {
+  const Data data(0, 300);
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  With with;
+  with.teacher = Teacher(kHidden, 1);
+  const Distilled run = RunDistill("distill: {width: 0.5, control: true, training: {steps: 5}}",
+                                   job, arena, data.set.get(), with);
+  ASSERT_TRUE(run.report.ok()) << run.report.status();
+  ASSERT_EQ(run.report->students_size(), 2);
+  ASSERT_EQ(run.report->students(1).after_size(), 1);
+  EXPECT_EQ(run.report->students(1).after(0).metric(), "sqnr_db");
+  EXPECT_THAT(run.report->notes(), Contains(HasSubstr("no control run")));
+}
+
 TEST(DistillTest, ANearMissIsTrainedOnceMore) {
   const Data data(0, 500);
   const auto with_bound = [&](double bound, TestJob& job, WeightArena& arena) {
