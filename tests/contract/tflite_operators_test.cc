@@ -1,7 +1,6 @@
 // Walks the operators of TensorFlow Lite: every one that is registered has an example, every example becomes a valid model
 // that loads, and gives LiteRT's numbers (tests/models/make_tflite_examples.py).
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <set>
 
@@ -16,6 +15,7 @@
 #include "gtest/gtest.h"
 #include "modelpress/v1/recipe.pb.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/expect_tensor.h"
 #include "tests/support/model_builder.h"
 #include "tests/support/test_data.h"
 #include "tests/support/test_job.h"
@@ -91,26 +91,10 @@ void Check(const Model& model, const json& example) {
   const auto outputs = (*session)->Run(inputs);
   ASSERT_TRUE(outputs.ok()) << outputs.status();
   for (size_t o = 0; o < example["outputs"].size(); ++o) {
-    const Tensor wanted = TensorOf(example["outputs"][o]);
-    const Tensor& got = outputs->at((*session)->outputs()[o].name);
-    EXPECT_EQ(got.type, wanted.type);
-    ASSERT_EQ(got.dims, wanted.dims);
-    double range = 0.01;
-    for (uint64_t i = 0; i < wanted.element_count(); ++i) {
-      if (std::isfinite(ElementAsDouble(wanted, i)))
-        range = std::max(range, std::abs(ElementAsDouble(wanted, i)));
-    }
-    const double share =
-        wanted.type == DataType::kFloat16 ? 2e-3 : example.value("tolerance", 1e-4);
-    const double tolerance =
-        IsFloatingPoint(wanted.type) ? range * share : example.value("quanta", 0);
-    for (uint64_t i = 0; i < wanted.element_count(); ++i) {
-      const double a = ElementAsDouble(got, i), b = ElementAsDouble(wanted, i);
-      if (std::isnan(b) ? !std::isnan(a) : a != b && !(std::abs(a - b) <= tolerance)) {
-        ADD_FAILURE() << "output " << o << ", element " << i << ": " << a << ", not " << b;
-        break;
-      }
-    }
+    SCOPED_TRACE(::testing::Message() << "output " << o);
+    testing::ExpectTensor(outputs->at((*session)->outputs()[o].name),
+                          TensorOf(example["outputs"][o]), example.value("tolerance", 1e-4),
+                          example.value("quanta", 0));
   }
 }
 
