@@ -119,11 +119,7 @@ absl::StatusOr<RunRows> Runner(const Model& model, const PackedRows& data,
       std::shared_ptr<const Session> session,
       Session::Create(model, {.threads = static_cast<int>(context.pool->threads())}));
   return [session, &data](uint64_t first, uint64_t count) -> absl::StatusOr<TensorMap> {
-    TensorMap inputs;
-    for (const PackedArray& input : data.inputs) {
-      inputs[input.name] = RowsOf(input, data.exact, first, count);
-    }
-    return session->Run(inputs);
+    return session->Run(FeedOf(data, first, count));
   };
 }
 

@@ -139,9 +139,7 @@ PackedSamples::PackedSamples(const PackedRows& data, uint64_t rows)
 absl::StatusOr<Batch> PackedSamples::Read(uint64_t index) const {
   const uint64_t first = index * per_feed_;
   Batch batch{.samples = std::min(per_feed_, rows_ - first), .first = first};
-  for (const PackedArray& input : data_.inputs) {
-    batch.inputs[input.name] = RowsOf(input, data_.exact, first, batch.samples);
-  }
+  batch.inputs = FeedOf(data_, first, batch.samples);
   return batch;
 }
 

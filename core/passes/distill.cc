@@ -34,6 +34,7 @@ class DistillPass final : public Pass {
   }
   bool needs_float_weights() const override { return true; }
   bool trains() const override { return true; }
+  bool takes_student() const override { return true; }
   absl::Status Validate(const PassStep& step) const override {
     return ValidateDistill(step.distill());
   }

@@ -76,6 +76,8 @@ class Pass {
   virtual bool needs_float_weights() const { return false; }
   // Whether it runs modelpress-trainer: TRAINER_MISSING where that is not installed.
   virtual bool trains() const { return false; }
+  // Whether it trains the student that the caller gave (PassContext.student).
+  virtual bool takes_student() const { return false; }
   virtual PassEstimate Estimate(const Model& model, const PassStep& step) const = 0;
   // Changes the model. Every candidate ends as a Change or a Skip. A failed Run leaves the model
   // unusable.

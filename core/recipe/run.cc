@@ -140,9 +140,11 @@ class Job {
 
   absl::Status ReadStudent() {
     if (inputs_.student.file == nullptr) return absl::OkStatus();
-    const bool distilled = std::ranges::any_of(
-        recipe_.passes(), [](const PassStep& step) { return step.has_distill(); });
-    if (!distilled) {
+    const bool taken = std::ranges::any_of(recipe_.passes(), [](const PassStep& step) {
+      const auto pass = PassRegistry::Get().ForStep(step);
+      return pass.ok() && (*pass)->takes_student();
+    });
+    if (!taken) {
       return Error(ERROR_REASON_RECIPE_INVALID,
                    "a student was given, but no step of the recipe trains it")
           .With("field", "passes")
@@ -204,7 +206,8 @@ class Job {
                  FormatString("\"{}\" has weights but no graph", inputs_.model.main.name))
         .With("format", format_->name())
         .Remedy(
-            "put them into the model that they belong to (modelpress convert WEIGHTS --onto model.onnx), or write them as "
+            "put them into the model that they belong to (modelpress convert WEIGHTS --onto "
+            "model.onnx), or write them as "
             ".safetensors");
   }
 
@@ -229,7 +232,8 @@ class Job {
           .Tensor(tensor.name());
     }
     report_.add_notes(FormatString(
-        "{} tensors were read back and compared; without a graph there is nothing to run", written.size()));
+        "{} tensors were read back and compared; without a graph there is nothing to run",
+        written.size()));
     return absl::OkStatus();
   }
 
@@ -301,7 +305,8 @@ class Job {
     report_.mutable_artifact()->set_format(std::string(artifact_format_->name()));
     if (!artifact_format_->has_graph()) return CompareWeights(*artifact);
     GateInput gate{
-        .only_converted = format_->converts() && recipe_.passes_size() == 0 && recipe_.quality_size() == 0,
+        .only_converted =
+            format_->converts() && recipe_.passes_size() == 0 && recipe_.quality_size() == 0,
         .original = &original_,
         .artifact = &*artifact,
         .original_files = original_files_,

@@ -22,28 +22,6 @@ constexpr uint64_t kJoined = 64;
 // Of the mean square: what hardly varies at all is not followed to its last bit.
 constexpr double kLeastVariance = 1e-6;
 
-// Rows [first, first + count) of every input as a feed.
-absl::StatusOr<TensorMap> Feed(const TrainingData& data, uint64_t first, uint64_t count) {
-  TensorMap feed;
-  for (const PackedArray& array : data.inputs) {
-    std::vector<int64_t> dims = array.dims;
-    const auto rows = static_cast<uint64_t>(dims[0]);
-    if (data.exact) {
-      dims.erase(dims.begin());
-    } else {
-      dims[0] = static_cast<int64_t>(count);
-    }
-    std::span<std::byte> bytes;
-    MP_ASSIGN_OR_RETURN(Tensor tensor, Tensor::Make(array.type, dims, &bytes));
-    MP_ASSIGN_OR_RETURN(const uint64_t elements, ElementCount(array.dims));
-    MP_ASSIGN_OR_RETURN(const uint64_t all, ByteCount(array.type, elements));
-    const uint64_t row = all / rows;
-    std::memcpy(bytes.data(), array.file->bytes().data() + first * row, count * row);
-    feed[array.name] = std::move(tensor);
-  }
-  return feed;
-}
-
 // Channels lie on axis 1 of what convolutions and poolings make, also behind what works number by number.
 bool IsMadeByConvolution(const Model& model, std::string value) {
   static constexpr std::string_view kChannelsFirst[] = {"Conv",
@@ -157,7 +135,7 @@ class HintPacker {
     }
     MP_RETURN_IF_ERROR(teacher_.Load(theirs, context_));
     MP_RETURN_IF_ERROR(student_.Load(ours, context_));
-    MP_ASSIGN_OR_RETURN(const TensorMap one, Feed(data_, 0, 1));
+    const TensorMap one = FeedOf(data_, 0, 1);
     MP_RETURN_IF_ERROR(teacher_.Run(one));
     MP_RETURN_IF_ERROR(student_.Run(one));
     for (size_t i = 0; i < theirs.size(); ++i) {
@@ -218,8 +196,7 @@ class HintPacker {
     for (uint64_t first = 0; first < data_.training; first += at_once) {
       MP_RETURN_IF_ERROR(context_.cancellation->Check());
       const uint64_t count = std::min(at_once, data_.training - first);
-      MP_ASSIGN_OR_RETURN(const TensorMap feed, Feed(data_, first, count));
-      MP_RETURN_IF_ERROR(teacher_.Run(feed));
+      MP_RETURN_IF_ERROR(teacher_.Run(FeedOf(data_, first, count)));
       for (size_t i = 0; i < result_.size(); ++i) {
         MP_RETURN_IF_ERROR(Put(i, first, count, &sums[i], &squares[i]));
       }

@@ -431,6 +431,14 @@ Tensor RowsOf(const PackedArray& array, bool exact, uint64_t first, uint64_t cou
   return tensor;
 }
 
+TensorMap FeedOf(const PackedRows& data, uint64_t first, uint64_t count) {
+  TensorMap feed;
+  for (const PackedArray& input : data.inputs) {
+    feed[input.name] = RowsOf(input, data.exact, first, count);
+  }
+  return feed;
+}
+
 absl::StatusOr<TrainingData> PackTrainingData(const Model& teacher, const DataSet* data,
                                               const Training& training, uint64_t seed,
                                               const JobContext& context,

@@ -66,6 +66,8 @@ struct HeldOutData : PackedRows {
 // Rows [first, first + count) of an array, as they are fed: of exact rows a single one, without the axis of rows. The
 // bytes are those of the file.
 Tensor RowsOf(const PackedArray& array, bool exact, uint64_t first, uint64_t count);
+// The same rows of every input.
+TensorMap FeedOf(const PackedRows& data, uint64_t first, uint64_t count);
 
 // Splits train and unlabeled, else calib or the data set without splits, else synthetic samples; see sample_split.h for
 // which of them validate, and with `held_out` which are kept out and go there. Runs the teacher once over all of them.
