@@ -13,6 +13,13 @@
 
 namespace modelpress {
 
+// One sum and one sum of squares for each channel.
+struct ChannelSums {
+  std::vector<float> min, max;
+  std::vector<ExactSum> sum, square;
+  uint64_t per_channel = 0;
+};
+
 // Not thread-safe; uses the pool inside.
 class Accumulator {
  public:
@@ -28,13 +35,6 @@ class Accumulator {
   void Finish(bool gram_only, ValueStatistics* result);
 
  private:
-  // One sum and one sum of squares for each channel.
-  struct ChannelSums {
-    std::vector<float> min, max;
-    std::vector<ExactSum> sum, square;
-    uint64_t per_channel = 0;
-  };
-
   void AddChannels(const Tensor& value, ThreadPool& pool, std::string* problem);
   void AddGram(const Tensor& value, uint64_t feed, bool few_feeds, ThreadPool& pool,
                std::string* problem);
