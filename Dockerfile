@@ -1,7 +1,7 @@
 # The image of modelpress: the server and the command, the libraries they load, and nothing else (no shell, no package
 # manager). ./dev makes its own container from the toolchain stage, so both know one package list.
 #
-# Two of them: modelpress, and modelpress-train, which has modelpress-trainer and libtorch too (for finetune).
+# Two of them: modelpress, and modelpress-train, which has modelpress-trainer and libtorch too (for finetune and distill).
 #
 #   docker build -t modelpress .
 #   docker build -t modelpress-train --target modelpress-train .
