@@ -21,7 +21,7 @@ FROM toolchain AS programs
 # Where compiled objects are kept between builds; a builder that mounts its own folder names it.
 ARG CCACHE_DIR=/var/cache/ccache
 ENV CCACHE_DIR=${CCACHE_DIR} CCACHE_BASEDIR=/src CCACHE_NOHASHDIR=1 CCACHE_COMPILERCHECK=content \
-    CCACHE_SLOPPINESS=pch_defines,time_macros CCACHE_DEPEND=1
+    CCACHE_SLOPPINESS=pch_defines,time_macros CCACHE_DEPEND=1 CCACHE_PCH_EXTSUM=1
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/var/cache/ccache \

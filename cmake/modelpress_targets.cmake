@@ -37,16 +37,23 @@ endif()
 add_compile_definitions(ONNX_ML=1 ONNX_NAMESPACE=onnx)
 # A precompiled header's own bytes differ from checkout to checkout, and with them everything that ccache knows of its
 # readers. So ccache is given a digest of what it is made from instead (CCACHE_PCH_EXTSUM in ./dev): compiler, flags, list
-# of headers, and the versions of all packages that those come from.
-execute_process(COMMAND dpkg-query --show OUTPUT_VARIABLE packages ERROR_QUIET RESULT_VARIABLE no_packages)
+# of headers, and the versions of the packages that those come from (and no others: an image has fewer of them).
+execute_process(COMMAND sh -c "dpkg-query --show $(sh '${CMAKE_SOURCE_DIR}/cmake/packages.sh' build) 'libstdc++-*-dev' libc6-dev"
+                OUTPUT_VARIABLE packages ERROR_QUIET RESULT_VARIABLE no_packages)
 if(no_packages)
   string(TIMESTAMP packages)  # not known: nothing is shared
 endif()
+# Only where training is built, and only its headers come from there.
+execute_process(COMMAND dpkg-query --show libtorch-dev OUTPUT_VARIABLE torch_package ERROR_QUIET)
 file(SHA256 ${CMAKE_CURRENT_LIST_FILE} rules)
 # modelpress_precompiled_digest(TARGET HEADER...): of a target of the current folder with precompiled headers of its own.
 function(modelpress_precompiled_digest name)
+  set(from "${packages}")
+  if(ARGN MATCHES "<ATen/")
+    string(APPEND from "${torch_package}")
+  endif()
   string(SHA256 digest "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION} ${CMAKE_BUILD_TYPE} ${CMAKE_CXX_FLAGS} \
-${MODELPRESS_SANITIZE} ${name} ${ARGN} ${rules} ${packages}")
+${MODELPRESS_SANITIZE} ${name} ${ARGN} ${rules} ${from}")
   file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/${name}.dir/cmake_pch.hxx.gch.sum ${digest})
 endfunction()
 function(modelpress_precompiled_headers name)
