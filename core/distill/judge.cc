@@ -107,11 +107,35 @@ struct HeldOutJudge::State {
         !difference, z);
   }
 
-  // In dB, of one output or the worst of all.
-  Interval Sqnr(const Scores& scores, const std::string& output) const {
+  bool IsEmbedding(size_t target) const {
+    return data.targets[target].loss == TrainTarget::LOSS_COSINE;
+  }
+  bool HasEmbedding() const {
+    return std::ranges::any_of(data.targets, [](const PackedTarget& target) {
+      return target.loss == TrainTarget::LOSS_COSINE;
+    });
+  }
+
+  // To the teacher's vectors, of one embedding or the worst of all.
+  Interval Cosine(const Scores& scores, const std::string& output) const {
     std::optional<Interval> worst;
     for (size_t t = 0; t < data.targets.size(); ++t) {
-      if (!output.empty() && data.targets[t].output != output) continue;
+      if (!IsEmbedding(t) || (!output.empty() && data.targets[t].output != output)) continue;
+      Interval here = MeanInterval(scores.cosine[t], z);
+      here.high = std::min(here.high, 1.0);
+      if (!worst.has_value() || here.low < worst->low) worst = here;
+    }
+    return worst.value_or(Interval());
+  }
+
+  // In dB, of one output or the worst of all but embeddings, whose lengths say nothing; of these where there are no others.
+  Interval Sqnr(const Scores& scores, const std::string& output) const {
+    std::optional<Interval> worst;
+    const bool others = !std::ranges::all_of(data.targets, [](const PackedTarget& target) {
+      return target.loss == TrainTarget::LOSS_COSINE;
+    });
+    for (size_t t = 0; t < data.targets.size(); ++t) {
+      if (output.empty() ? others && IsEmbedding(t) : data.targets[t].output != output) continue;
       const auto db = [](double ratio) {
         return ratio > 0 ? std::min(-10 * std::log10(ratio), 300.0) : 300.0;
       };
@@ -143,7 +167,9 @@ struct HeldOutJudge::State {
     }
     if (metric == "sqnr_db") return Sqnr(scores, output);
     *teacher_value = 1;
-    Interval share = PredictionPoweredShare(scores.agree, scores.agree, Tally(), z);
+    Interval share = metric == "cosine"
+                         ? Cosine(scores, output)
+                         : PredictionPoweredShare(scores.agree, scores.agree, Tally(), z);
     if (drop) share = {share.value - 1, share.low - 1, share.high - 1};
     return share;
   }
@@ -156,7 +182,7 @@ struct HeldOutJudge::State {
     row.set_low(interval.low + shift);
     row.set_high(interval.high + shift);
     const uint64_t all = data.rows, labelled = scores.right.size();
-    const bool every = metric == "agreement" || metric == "sqnr_db";
+    const bool every = metric == "agreement" || metric == "sqnr_db" || metric == "cosine";
     row.set_labelled_samples(labelled);
     row.set_unlabelled_samples(every || metric == "accuracy" ? all - labelled : 0);
     return row;
@@ -212,6 +238,7 @@ struct HeldOutJudge::State {
         PredictionPoweredShare(scores.right, Agree(scores, true), Tally(), z);
     inform("accuracy", scores.right.size() > 0);
     inform("agreement", !data.task.output.empty());
+    inform("cosine", HasEmbedding());
     // There is always something to tell.
     inform("sqnr_db", verdict.estimates.empty());
     return verdict;

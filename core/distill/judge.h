@@ -17,8 +17,8 @@
 namespace modelpress {
 
 struct Verdict {
-  // One for each limit, in order, then accuracy and agreement where they are known and no limit is on them. Never empty:
-  // sqnr_db where there is nothing else.
+  // One for each limit, in order, then accuracy, agreement and cosine where they are known and no limit is on them. Never
+  // empty: sqnr_db where there is nothing else.
   std::vector<v1::MetricEstimate> estimates;
   // Every limit is met by the worse end of its interval.
   bool holds = false;

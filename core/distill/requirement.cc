@@ -12,11 +12,16 @@
 namespace modelpress {
 namespace {
 
-constexpr std::array<const char*, 6> kMetrics = {"accuracy",       "f1",        "f1_binary",
-                                                 "bits_per_token", "agreement", "sqnr_db"};
+constexpr std::array<const char*, 7> kMetrics = {
+    "accuracy", "f1", "f1_binary", "bits_per_token", "agreement", "sqnr_db", "cosine"};
 constexpr double kDefaultDrop = 0.01, kDefaultAgreement = 0.98, kDefaultSqnr = 20;
+constexpr double kDefaultCosine = 0.98;
 
-bool NeedsLabels(std::string_view metric) { return metric != "agreement" && metric != "sqnr_db"; }
+bool IsPerOutput(std::string_view metric) { return metric == "sqnr_db" || metric == "cosine"; }
+
+bool NeedsLabels(std::string_view metric) { return metric != "agreement" && !IsPerOutput(metric); }
+
+bool IsEmbedding(const PackedTarget& target) { return target.loss == TrainTarget::LOSS_COSINE; }
 
 void AddLimits(const QualityBound& bound, std::vector<Limit>* limits) {
   const auto add = [&](bool has, Limit::Kind kind, double limit) {
@@ -37,7 +42,7 @@ absl::Status CheckMeasurable(const Limit& limit, const HeldOutData& data) {
         .Remedy(remedy);
   };
   if (NeedsLabels(limit.metric) && data.labelled == 0) {
-    return missing("no held-out sample has a label",
+    return missing("no held-out sample has a label of a class",
                    "give val/labels.npy, or bounds on agreement, which needs no labels");
   }
   if (limit.metric == "agreement" && data.task.output.empty()) {
@@ -51,13 +56,21 @@ absl::Status CheckMeasurable(const Limit& limit, const HeldOutData& data) {
   if ((limit.metric == "f1" || limit.metric == "f1_binary") && language) {
     return missing("it is not measured of language models", "bound accuracy or bits_per_token");
   }
-  if (limit.metric != "sqnr_db" || limit.output.empty()) return absl::OkStatus();
+  if (!IsPerOutput(limit.metric)) return absl::OkStatus();
   std::vector<std::string> names;
-  for (const PackedTarget& target : data.targets) names.push_back(target.output);
-  if (std::ranges::find(names, limit.output) != names.end()) return absl::OkStatus();
+  for (const PackedTarget& target : data.targets) {
+    if (limit.metric == "sqnr_db" || IsEmbedding(target)) names.push_back(target.output);
+  }
+  if (names.empty()) {
+    return missing("no output is said to be an embedding",
+                   "say so (training.outputs: [{kind: embedding}]), or bound sqnr_db");
+  }
+  if (limit.output.empty() || std::ranges::find(names, limit.output) != names.end()) {
+    return absl::OkStatus();
+  }
   return Error(ERROR_REASON_RECIPE_INVALID,
-               FormatString("the bound on sqnr_db names output '{}', which is not compared",
-                            limit.output))
+               FormatString("the bound on {} names output '{}', which is not compared by it",
+                            limit.metric, limit.output))
       .With("field", "bounds.output")
       .Remedy(FormatString("the outputs are {}", absl::StrJoin(names, ", ")));
 }
@@ -120,7 +133,10 @@ absl::StatusOr<std::vector<Limit>> ResolveLimits(const Distill& options, const R
   for (const QualityBound& bound : options.bounds()) AddLimits(bound, &limits);
   if (limits.empty() && recipe != nullptr) {
     from = "as the recipe's quality says";
+    const bool embedding = std::ranges::any_of(data.targets, IsEmbedding);
     for (const QualityBound& bound : recipe->quality()) {
+      // Of outputs that are no embeddings, a cosine is for the gate alone.
+      if (bound.metric() == "cosine" && !embedding) continue;
       if (std::ranges::find(kMetrics, std::string_view(bound.metric())) != kMetrics.end())
         AddLimits(bound, &limits);
     }
@@ -135,9 +151,11 @@ absl::StatusOr<std::vector<Limit>> ResolveLimits(const Distill& options, const R
       limits.push_back({"accuracy", Limit::Kind::kMaxDrop, kDefaultDrop, ""});
     } else if (!data.task.output.empty()) {
       limits.push_back({"agreement", Limit::Kind::kMin, kDefaultAgreement, ""});
-    } else {
-      limits.push_back({"sqnr_db", Limit::Kind::kMin, kDefaultSqnr, ""});
     }
+    if (std::ranges::any_of(data.targets, IsEmbedding)) {
+      limits.push_back({"cosine", Limit::Kind::kMin, kDefaultCosine, ""});
+    }
+    if (limits.empty()) limits.push_back({"sqnr_db", Limit::Kind::kMin, kDefaultSqnr, ""});
   }
   std::vector<std::string> texts;
   for (const Limit& limit : limits) {

@@ -17,7 +17,7 @@ struct Limit {
   std::string metric;
   Kind kind = Kind::kMin;
   double limit = 0;
-  // Of sqnr_db; empty: the worst of all.
+  // Of sqnr_db and cosine; empty: the worst of all.
   std::string output;
 };
 

@@ -2,6 +2,7 @@
 #include "core/distill/scores.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <optional>
 
@@ -15,6 +16,24 @@ namespace {
 // Rows that are run at once, where they can be joined.
 constexpr uint64_t kJoined = 64;
 
+// Sum of the cosines of vectors along the last axis, and how many there are.
+struct Cosines {
+  double sum = 0, count = 0;
+
+  void Add(std::span<const float> teacher, std::span<const float> model) {
+    double dot = 0, expected = 0, found = 0;
+    for (size_t i = 0; i < teacher.size(); ++i) {
+      dot += static_cast<double>(teacher[i]) * model[i];
+      expected += static_cast<double>(teacher[i]) * teacher[i];
+      found += static_cast<double>(model[i]) * model[i];
+    }
+    if (!(expected > 0)) return;
+    ++count;
+    if (found > 0) sum += std::clamp(dot / std::sqrt(expected) / std::sqrt(found), -1.0, 1.0);
+    if (std::isnan(found)) --sum;
+  }
+};
+
 // Compares outputs with the stored ones of the teacher, row by row.
 class Scorer {
  public:
@@ -24,6 +43,7 @@ class Scorer {
 
   absl::StatusOr<Scores> Run(uint64_t first, uint64_t count, const RunRows& run) {
     result_.noise.resize(data_.targets.size());
+    result_.cosine.resize(data_.targets.size());
     const uint64_t step = data_.exact ? 1 : kJoined;
     for (uint64_t at = first; at < first + count; at += step) {
       MP_RETURN_IF_ERROR(context_.cancellation->Check());
@@ -59,6 +79,13 @@ class Scorer {
         noise += difference * difference;
       }
       result_.noise[t].Add(noise, signal);
+      if (target.loss != TrainTarget::LOSS_COSINE) continue;
+      const auto length = static_cast<uint64_t>(teacher.dims.back());
+      Cosines cosines;
+      for (uint64_t i = row * per_row; i < (row + 1) * per_row; i += length) {
+        cosines.Add(x.subspan(i, length), y.subspan(i, length));
+      }
+      result_.cosine[t].Add(cosines.sum, cosines.count);
     }
     if (target.output != task_.output) return absl::OkStatus();
     TensorMap teachers;

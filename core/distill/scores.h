@@ -18,6 +18,8 @@ struct Scores {
   Tally agree, right, right_difference, bits, bits_difference;
   // By output of the data: squares of the difference over those of the teacher's output.
   std::vector<Tally> noise;
+  // By output of the data, of embeddings: cosines to the teacher's vectors, of positions where these are not 0.
+  std::vector<Tally> cosine;
   // Rows of `right` and so on are the labelled ones; which rows have labels.
   std::vector<bool> labelled;
   // Of labelled positions, by labelled row: label, class of the model, class of the teacher.

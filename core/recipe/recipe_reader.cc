@@ -198,6 +198,12 @@ absl::Status ReadField(const YamlNode& node, const FieldDescriptor& field, const
   // One value where a list of values is expected is that list.
   if (node.kind == YamlNode::Kind::kScalar && !of_messages)
     return ReadScalar(node, field, path, message);
+  // So are the fields of one message, as dotted options of a command line give them; but not of a choice (passes), where
+  // several of them would be taken for a list.
+  if (node.kind == YamlNode::Kind::kMap && of_messages && !field.is_map() &&
+      field.message_type()->real_oneof_decl_count() == 0) {
+    return YamlToMessage(node, FormatString("{}[0]", path), access.AddMessage(&message, &field));
+  }
   if (node.kind != YamlNode::Kind::kList) {
     return FieldError(path, node, FormatString("expected a list, found {}", KindName(node)));
   }

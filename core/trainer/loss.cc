@@ -5,6 +5,8 @@ namespace modelpress::trainer {
 namespace {
 
 constexpr double kLeastProbability = 1e-12;
+// Of the square of a student's vector, as a share of the teacher's.
+constexpr double kLeastSquare = 1e-12;
 
 // [positions, classes] scores.
 at::Tensor Scores(const TrainTarget& target, const at::Tensor& output) {
@@ -40,6 +42,20 @@ at::Tensor AsPairs(const at::Tensor& scores) {
   return at::stack({at::zeros_like(scores), scores}, 1);
 }
 
+// By position.
+at::Tensor CosineDistance(const at::Tensor& student, const at::Tensor& teacher) {
+  const at::Tensor expected = teacher.square().sum(-1);
+  const at::Tensor none = expected <= 0;
+  const at::Tensor length = expected.masked_fill(none, 1);
+  const at::Tensor found = at::maximum(student.square().sum(-1), length * kLeastSquare);
+  const at::Tensor cosine = (student * teacher).sum(-1) / (at::sqrt(found) * at::sqrt(length));
+  return (1 - cosine).masked_fill(none, 0);
+}
+
+bool HasClasses(const TrainTarget& target) {
+  return target.loss() == TrainTarget::LOSS_CLASSES || target.loss() == TrainTarget::LOSS_BINARY;
+}
+
 }  // namespace
 
 at::Tensor DistillationLoss(const TrainTarget& target, const Training& training,
@@ -48,6 +64,7 @@ at::Tensor DistillationLoss(const TrainTarget& target, const Training& training,
   if (target.loss() == TrainTarget::LOSS_SQUARES) {
     return at::mse_loss(student, teacher) / target.variance();
   }
+  if (target.loss() == TrainTarget::LOSS_COSINE) return CosineDistance(student, teacher).mean();
   const bool binary = target.loss() == TrainTarget::LOSS_BINARY;
   const at::Tensor expected =
       binary ? AsPairs(BinaryScores(target, teacher)) : Scores(target, teacher);
@@ -67,7 +84,7 @@ at::Tensor DistillationLoss(const TrainTarget& target, const Training& training,
 
 void Decisions::Add(const TrainTarget& target, const at::Tensor& student, const at::Tensor& teacher,
                     const at::Tensor& labels) {
-  if (target.loss() == TrainTarget::LOSS_SQUARES) return;
+  if (!HasClasses(target)) return;
   const bool binary = target.loss() == TrainTarget::LOSS_BINARY;
   const auto classes = [&](const at::Tensor& output) {
     return binary ? (BinaryScores(target, output) > 0).to(at::kLong)

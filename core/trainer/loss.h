@@ -16,6 +16,8 @@ namespace modelpress::trainer {
 //   with one          alpha times that + (1 - alpha) cross-entropy
 // One score for two classes: the same of the two probabilities sigmoid(s) and 1 - sigmoid(s).
 // Squares: (student - teacher)^2 / variance.
+// Cosine: 1 - cosine along the last axis, at each index of the others; 0 where the teacher's vector is 0, which has no
+// direction. A student's vector counts as no shorter than a millionth of the teacher's, so gradients are finite.
 // `labels` is undefined, or int64 of the teacher's shape without the class axis, -1 where there is none.
 at::Tensor DistillationLoss(const TrainTarget& target, const Training& training,
                             const at::Tensor& student, const at::Tensor& teacher,

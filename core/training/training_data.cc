@@ -4,67 +4,18 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <numeric>
 
 #include "absl/strings/str_join.h"
 #include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/measure/numbers.h"
 #include "core/training/augmentation.h"
+#include "core/training/output_kinds.h"
+#include "core/training/sample_sources.h"
 #include "core/training/sample_split.h"
 
 namespace modelpress {
 namespace {
-
-// Samples of one run of the teacher, where they can be joined.
-constexpr uint64_t kJoined = 64;
-constexpr uint64_t kSyntheticSamples = 128;
-
-struct Source {
-  std::string name;
-  std::unique_ptr<Samples> samples;
-};
-
-// `all`: every split but test; else only those that are trained on, and one to validate by.
-absl::StatusOr<std::vector<Source>> OpenSources(const Model& teacher, const DataSet* data,
-                                                const Training& training, bool all, uint64_t seed,
-                                                uint64_t batch) {
-  const std::vector<ValueInfo> inputs = DeclaredInputs(teacher);
-  std::vector<Source> sources;
-  if (data == nullptr) {
-    MP_ASSIGN_OR_RETURN(auto samples, MakeSyntheticSamples(teacher, kSyntheticSamples, seed));
-    sources.push_back({"synthetic samples", std::move(samples)});
-    return sources;
-  }
-  const auto open = [&](const std::string& split) -> absl::Status {
-    MP_ASSIGN_OR_RETURN(auto samples,
-                        data->Split(split, {}, inputs, batch, training.max_samples()));
-    sources.push_back({split, std::move(samples)});
-    return absl::OkStatus();
-  };
-  for (const char* split : {"train", "unlabeled"}) {
-    if (data->HasSplit(split)) MP_RETURN_IF_ERROR(open(split));
-  }
-  // A data set without splits is taken whole.
-  const bool whole = sources.empty();
-  const bool val = data->HasSplit("val");
-  if (whole || (data->HasSplit("calib") && (all || !val))) MP_RETURN_IF_ERROR(open("calib"));
-  if (val) MP_RETURN_IF_ERROR(open("val"));
-  return sources;
-}
-
-// Whether samples of this feed lie along axis 0 of every input and output.
-bool IsJoined(const Model& teacher, const Batch& batch, const TensorMap& outputs) {
-  const auto along = [&](const Tensor& tensor) {
-    return !tensor.dims.empty() && tensor.dims[0] == static_cast<int64_t>(batch.samples);
-  };
-  for (const ValueInfo& input : DeclaredInputs(teacher)) {
-    if (input.dims.empty() || input.dims[0] >= 0) return false;
-  }
-  return std::ranges::all_of(batch.inputs,
-                             [&](const auto& entry) { return along(entry.second); }) &&
-         std::ranges::all_of(outputs, [&](const auto& entry) { return along(entry.second); });
-}
 
 class Packer {
  public:
@@ -81,35 +32,28 @@ class Packer {
     MP_ASSIGN_OR_RETURN(
         session_,
         Session::Create(teacher_, {.threads = static_cast<int>(context_.pool->threads())}));
-    MP_ASSIGN_OR_RETURN(
-        sources_, OpenSources(teacher_, data, training_, held_out_ != nullptr, seed, kJoined));
-    bool joined = sources_[0].samples->batches() > 0 && !sources_[0].samples->synthetic();
-    if (joined) {
-      MP_ASSIGN_OR_RETURN(const Batch first, sources_[0].samples->Read(0));
-      const auto outputs = session_->Run(first.inputs);
-      joined = outputs.ok() && first.samples > 1 && IsJoined(teacher_, first, *outputs);
-    }
-    if (!joined) {
-      MP_ASSIGN_OR_RETURN(sources_,
-                          OpenSources(teacher_, data, training_, held_out_ != nullptr, seed, 1));
-    }
-    result_.exact = !joined;
+    MP_ASSIGN_OR_RETURN(OpenSources opened,
+                        OpenSampleSources(teacher_, *session_, data, training_.max_samples(),
+                                          /*all=*/held_out_ != nullptr, seed));
+    sources_ = std::move(opened.sources);
+    result_.exact = !opened.joined;
     MP_RETURN_IF_ERROR(Plan(seed));
     MP_RETURN_IF_ERROR(Fill(seed));
-    FinishTargets(result_);
-    if (held_out_ != nullptr) FinishTargets(*held_out_);
+    for (PackedTarget& target : result_.targets) DescribeTeacherValues(result_.exact, &target);
+    if (held_out_ == nullptr) return std::move(result_);
+    for (PackedTarget& target : held_out_->targets) DescribeTeacherValues(result_.exact, &target);
     return std::move(result_);
   }
 
  private:
-  uint64_t RowCount(const Source& source) const {
+  uint64_t RowCount(const OpenSource& source) const {
     return result_.exact ? source.samples->batches() : source.samples->size();
   }
 
   // Divides the rows, and lays out the arrays by the first feed.
   absl::Status Plan(uint64_t seed) {
     std::vector<SampleSource> sources;
-    for (const Source& source : sources_) {
+    for (const OpenSource& source : sources_) {
       sources.push_back({source.name, RowCount(source), source.samples->has_labels()});
     }
     split_ = held_out_ != nullptr ? SplitForJudging(sources, seed) : SplitForTraining(sources);
@@ -121,33 +65,58 @@ class Packer {
           .With("needed", "train, unlabeled or calib");
     }
     // Labels say most about the task.
-    const auto labelled = std::ranges::find_if(sources_, [](const Source& source) {
+    const auto labelled = std::ranges::find_if(sources_, [](const OpenSource& source) {
       return source.samples->has_labels() && source.samples->batches() > 0;
     });
-    const Source& telling = labelled == sources_.end() ? sources_[0] : *labelled;
+    const OpenSource& telling = labelled == sources_.end() ? sources_[0] : *labelled;
     MP_ASSIGN_OR_RETURN(const Batch first, telling.samples->Read(0));
     MP_ASSIGN_OR_RETURN(const TensorMap outputs, session_->Run(first.inputs));
-    MP_ASSIGN_OR_RETURN(task_, ResolveTask(judging_, session_->outputs(), outputs, first));
-    result_.task = task_.description;
+    MP_ASSIGN_OR_RETURN(kinds_, ResolveOutputs(training_, judging_, session_->outputs(), outputs,
+                                               first, /*joined=*/!result_.exact));
+    uses_labels_ = std::ranges::any_of(kinds_.outputs, &OutputKind::labels);
+    result_.task = kinds_.task.description;
     MP_RETURN_IF_ERROR(PlanAugmentation(first));
     MP_RETURN_IF_ERROR(PlanRows(first, outputs, /*all_outputs=*/false,
                                 result_.training * (1 + copies_) + result_.validation, result_));
     if (held_out_ == nullptr) return absl::OkStatus();
     held_out_->exact = result_.exact;
     held_out_->rows = split_.Count(kJudgedBy);
-    held_out_->task = task_;
+    held_out_->task = kinds_.task;
     held_out_->synthetic = sources_[0].samples->synthetic();
     held_out_->notes = split_.notes;
     return PlanRows(first, outputs, /*all_outputs=*/true, held_out_->rows, *held_out_);
   }
 
+  // Inputs, and the outputs that are trained by or all that are compared.
   absl::Status PlanRows(const Batch& first, const TensorMap& outputs, bool all_outputs,
                         uint64_t rows, PackedRows& packed) {
+    const bool labels = std::ranges::any_of(
+        sources_, [](const OpenSource& source) { return source.samples->has_labels(); });
+    const auto reserve = [&](const std::string& name, const Tensor& like) {
+      return ReserveRows(name, like, result_.exact, rows, context_);
+    };
     for (const ValueInfo& input : session_->inputs()) {
       MP_ASSIGN_OR_RETURN(packed.inputs.emplace_back(),
-                          Reserve(input.name, first.inputs.at(input.name), rows));
+                          reserve(input.name, first.inputs.at(input.name)));
     }
-    return PlanTargets(outputs, all_outputs, rows, packed);
+    for (const OutputKind& kind : kinds_.outputs) {
+      if (!all_outputs && !kind.trained) continue;
+      const Tensor& output = outputs.at(kind.output);
+      PackedTarget& target = packed.targets.emplace_back();
+      target.output = kind.output;
+      target.loss = kind.loss;
+      target.class_axis = kind.class_axis;
+      MP_ASSIGN_OR_RETURN(target.teacher, reserve(kind.output, output));
+      if (!kind.labels || !labels) continue;
+      Tensor like{.type = DataType::kInt64, .dims = output.dims};
+      if (kind.loss == TrainTarget::LOSS_CLASSES) {
+        like.dims.erase(like.dims.begin() + kind.class_axis);
+      }
+      MP_ASSIGN_OR_RETURN(target.labels, reserve("labels", like));
+      std::memset(target.labels->file->mutable_bytes().data(), 0xFF,
+                  target.labels->file->size());  // -1: none
+    }
+    return absl::OkStatus();
   }
 
   absl::Status PlanAugmentation(const Batch& first) {
@@ -159,56 +128,6 @@ class Packer {
           .With("input", first.inputs.begin()->first);
     }
     copies_ = training_.augmented_copies();
-    return absl::OkStatus();
-  }
-
-  absl::StatusOr<PackedArray> Reserve(const std::string& name, const Tensor& like, uint64_t rows) {
-    PackedArray array{.name = name, .type = like.type, .dims = like.dims};
-    if (result_.exact) {
-      array.dims.insert(array.dims.begin(), static_cast<int64_t>(rows));
-    } else {
-      array.dims[0] = static_cast<int64_t>(rows);
-    }
-    if (like.type == DataType::kString) {
-      return Error(ERROR_REASON_OP_UNSUPPORTED,
-                   FormatString("'{}' holds strings, which are not trained with", name));
-    }
-    MP_ASSIGN_OR_RETURN(const uint64_t count, ElementCount(array.dims));
-    MP_ASSIGN_OR_RETURN(const uint64_t length, ByteCount(array.type, count));
-    MP_ASSIGN_OR_RETURN(array.file, context_.scratch->NewFile(std::max<uint64_t>(length, 1)));
-    return array;
-  }
-
-  absl::Status PlanTargets(const TensorMap& outputs, bool all_outputs, uint64_t rows,
-                           PackedRows& packed) {
-    const bool labels = std::ranges::any_of(
-        sources_, [](const Source& source) { return source.samples->has_labels(); });
-    for (const ValueInfo& info : session_->outputs()) {
-      const auto found = outputs.find(info.name);
-      if (found == outputs.end() || found->second.type != DataType::kFloat) continue;
-      const Tensor& output = found->second;
-      const bool squares = judging_.task() == Judging::TASK_NONE;
-      const bool classes = !squares && info.name == task_.output;
-      // Where one output has classes, the others (features, states) follow from the same weights.
-      if (!all_outputs && !squares && !task_.output.empty() && !classes) continue;
-      PackedTarget target{.output = info.name};
-      target.loss = !classes                ? TrainTarget::LOSS_SQUARES
-                    : task_.class_axis >= 0 ? TrainTarget::LOSS_CLASSES
-                                            : TrainTarget::LOSS_BINARY;
-      target.class_axis = std::max(task_.class_axis, 0);
-      MP_ASSIGN_OR_RETURN(target.teacher, Reserve(info.name, output, rows));
-      if (classes && labels && task_.task != Judging::TASK_NONE) {
-        Tensor like{.type = DataType::kInt64, .dims = output.dims};
-        if (task_.class_axis >= 0) like.dims.erase(like.dims.begin() + task_.class_axis);
-        MP_ASSIGN_OR_RETURN(target.labels, Reserve("labels", like, rows));
-        std::memset(target.labels->file->mutable_bytes().data(), 0xFF,
-                    target.labels->file->size());  // -1: none
-      }
-      packed.targets.push_back(std::move(target));
-    }
-    if (packed.targets.empty()) {
-      return Error(ERROR_REASON_OP_UNSUPPORTED, "the model has no float32 output to train by");
-    }
     return absl::OkStatus();
   }
 
@@ -251,7 +170,7 @@ class Packer {
                                 target.output))
           .With("input", "labels");
     }
-    const int64_t classes = target.loss == TrainTarget::LOSS_BINARY ? 2 : ClassesOf(target);
+    const int64_t classes = ClassesOf(target, result_.exact);
     auto* const to = reinterpret_cast<int64_t*>(target.labels->file->mutable_bytes().data());
     const Numbers values(labels);
     for (uint64_t i = 0; i < count * per_row; ++i) {
@@ -261,15 +180,15 @@ class Packer {
                      FormatString("label {} of sample {} is none of the {} classes", value,
                                   batch.first, classes))
             .With("input", "labels")
-            .With("expected", FormatString("0 to {}", classes - 1));
+            .With("expected", FormatString("0 to {}", classes - 1))
+            .Remedy(
+                FormatString("correct the labels; if '{}' holds no classes but numbers, say so: "
+                             "training.outputs: [{{output: {}, kind: values}}]",
+                             target.output, target.output));
       }
       to[row * per_row + i] = value < 0 ? -1 : static_cast<int64_t>(value);
     }
     return absl::OkStatus();
-  }
-
-  int64_t ClassesOf(const PackedTarget& target) const {
-    return target.teacher.dims[target.class_axis + (result_.exact ? 1 : 0)];
   }
 
   // One feed's samples [from, from + count) to rows from `row` on.
@@ -290,7 +209,7 @@ class Packer {
   absl::Status Fill(uint64_t seed) {
     uint64_t training_row = 0, validation_row = result_.training * (1 + copies_), judging_row = 0;
     uint64_t done = 0, all = 0;
-    for (const Source& source : sources_) all += source.samples->batches();
+    for (const OpenSource& source : sources_) all += source.samples->batches();
     for (size_t s = 0; s < sources_.size(); ++s) {
       const Samples& samples = *sources_[s].samples;
       uint64_t number = 0;  // of a row of the source
@@ -305,14 +224,14 @@ class Packer {
           const uint8_t use = split_.uses[s][number++];
           if ((use & kTrainedOn) != 0) {
             MP_RETURN_IF_ERROR(Put(batch, outputs, k, 1, result_, training_row++));
-            if (batch.labels.has_value()) ++result_.labelled;
+            if (uses_labels_ && batch.labels.has_value()) ++result_.labelled;
           }
           if ((use & kValidatedBy) != 0) {
             MP_RETURN_IF_ERROR(Put(batch, outputs, k, 1, result_, validation_row++));
           }
           if ((use & kJudgedBy) != 0) {
             MP_RETURN_IF_ERROR(Put(batch, outputs, k, 1, *held_out_, judging_row++));
-            if (batch.labels.has_value()) ++held_out_->labelled;
+            if (uses_labels_ && batch.labels.has_value()) ++held_out_->labelled;
           }
         }
       }
@@ -328,9 +247,9 @@ class Packer {
     const uint64_t per_row = images.file->size() / static_cast<uint64_t>(images.dims[0]);
     std::vector<int64_t> shape = images.dims;
     for (uint64_t copy = 1; copy <= copies_; ++copy) {
-      for (uint64_t first = 0; first < result_.training; first += kJoined) {
+      for (uint64_t first = 0; first < result_.training; first += kJoinedSamples) {
         MP_RETURN_IF_ERROR(context_.cancellation->Check());
-        const uint64_t count = std::min(kJoined, result_.training - first);
+        const uint64_t count = std::min(kJoinedSamples, result_.training - first);
         shape[0] = static_cast<int64_t>(count);
         Batch batch{.samples = count, .first = first};
         std::span<std::byte> bytes;
@@ -376,32 +295,6 @@ class Packer {
     return absl::OkStatus();
   }
 
-  // What the teacher's values themselves say: whether scores are probabilities, and how far squares spread.
-  void FinishTargets(PackedRows& packed) {
-    for (PackedTarget& target : packed.targets) {
-      const std::span<const std::byte> bytes = target.teacher.file->bytes();
-      uint64_t count = 1;
-      for (const int64_t extent : target.teacher.dims) count *= static_cast<uint64_t>(extent);
-      const std::span<const float> values(reinterpret_cast<const float*>(bytes.data()), count);
-      double sum = 0, squares = 0;
-      bool unit = true;
-      for (const float value : values) {
-        sum += value;
-        squares += static_cast<double>(value) * value;
-        unit &= value >= 0 && value <= 1;
-      }
-      const double n = static_cast<double>(std::max<uint64_t>(1, count));
-      const double variance = squares / n - sum / n * (sum / n);
-      // Of an output that is constant, but for rounding, errors count as they are.
-      target.variance = variance > 1e-10 * squares / n ? variance : 1;
-      if (target.loss == TrainTarget::LOSS_BINARY) target.probabilities = unit;
-      if (target.loss == TrainTarget::LOSS_CLASSES) {
-        const double positions = n / static_cast<double>(ClassesOf(target));
-        target.probabilities = unit && std::abs(sum - positions) < 1e-3 * positions;
-      }
-    }
-  }
-
   const Model& teacher_;
   const Training& training_;
   const JobContext& context_;
@@ -409,35 +302,15 @@ class Packer {
   const Judging& judging_;
   HeldOutData* held_out_;
   std::unique_ptr<Session> session_;
-  std::vector<Source> sources_;
+  std::vector<OpenSource> sources_;
   SampleSplit split_;
-  TaskSettings task_;
+  OutputKinds kinds_;
+  bool uses_labels_ = false;
   uint64_t copies_ = 0;
   TrainingData result_;
 };
 
 }  // namespace
-
-Tensor RowsOf(const PackedArray& array, bool exact, uint64_t first, uint64_t count) {
-  const auto rows = static_cast<uint64_t>(array.dims[0]);
-  uint64_t per_row = 1;
-  for (size_t i = 1; i < array.dims.size(); ++i) per_row *= static_cast<uint64_t>(array.dims[i]);
-  const uint64_t bytes =
-      ByteCount(array.type, rows * per_row).value_or(0) / std::max<uint64_t>(1, rows);
-  Tensor tensor{.type = array.type, .dims = array.dims, .owner = array.file};
-  tensor.bytes = array.file->bytes().subspan(first * bytes, count * bytes);
-  tensor.dims[0] = static_cast<int64_t>(count);
-  if (exact) tensor.dims.erase(tensor.dims.begin());
-  return tensor;
-}
-
-TensorMap FeedOf(const PackedRows& data, uint64_t first, uint64_t count) {
-  TensorMap feed;
-  for (const PackedArray& input : data.inputs) {
-    feed[input.name] = RowsOf(input, data.exact, first, count);
-  }
-  return feed;
-}
 
 absl::StatusOr<TrainingData> PackTrainingData(const Model& teacher, const DataSet* data,
                                               const Training& training, uint64_t seed,

@@ -7,6 +7,7 @@
 
 #include "core/base/format_string.h"
 #include "core/base/status.h"
+#include "core/training/output_kinds.h"
 
 namespace modelpress {
 namespace {
@@ -54,7 +55,7 @@ absl::Status ValidateTraining(const Training& training, std::string_view field) 
       return refuse(FormatString("hints[{}].weight", i), "must not be negative");
     }
   }
-  return absl::OkStatus();
+  return ValidateOutputs(full.outputs(), FormatString("{}.outputs", field));
 }
 
 Training WithDefaults(Training training) {

@@ -39,6 +39,13 @@ expect_code 3 "a student without a step that trains it" modelpress compress "$MO
   --pass simplify -o "$WORK/x.onnx"
 check "the reason is told" stderr_has RECIPE_INVALID
 
+expect_code 0 "outputs told to be embeddings" "${distill[@]}" --pass "distill:width=0.5,$short,training.outputs.kind=embedding" \
+  --require cosine.min=0.5 -o "$WORK/embedding.onnx" --report "$WORK/embedding.json"
+check "are judged by the cosine" test "$(report "$WORK/embedding.json" 'p["students"][1]["after"][0]["metric"]')" = cosine
+expect_code 3 "an output that there is not" "${distill[@]}" -o "$WORK/x.onnx" \
+  --pass "distill:width=0.5,training.outputs.output=nothing,training.outputs.kind=values"
+check "the outputs are named" stderr_has "the float32 outputs are"
+
 expect_code 4 "a requirement that none meets" "${distill[@]}" --pass "distill:max_students=1,$short" --require sqnr_db.min=90 \
   -o "$WORK/missed.onnx" --report "$WORK/missed.json"
 check "no file" test ! -e "$WORK/missed.onnx"

@@ -47,6 +47,20 @@ TEST(PassArgumentTest, ReadsNamesOptionsAndLists) {
             0);
 }
 
+TEST(PassArgumentTest, FieldsOfOneMessageAreAListOfOne) {
+  const PassStep step = ReadPassArgument(
+                            "distill:training.outputs.output=emb,training.outputs.kind=embedding,"
+                            "bounds.metric=cosine,bounds.min=0.9")
+                            .value();
+  ASSERT_EQ(step.distill().training().outputs_size(), 1);
+  EXPECT_EQ(step.distill().training().outputs(0).output(), "emb");
+  EXPECT_EQ(step.distill().training().outputs(0).kind(), OutputLoss::KIND_EMBEDDING);
+  ASSERT_EQ(step.distill().bounds_size(), 1);
+  EXPECT_EQ(step.distill().bounds(0).min(), 0.9);
+  const auto wrong = ReadPassArgument("distill:training.outputs.kind=vector");
+  EXPECT_THAT(std::string(wrong.status().message()), HasSubstr("training.outputs[0].kind"));
+}
+
 TEST(PassArgumentTest, Mistakes) {
   const std::vector<std::pair<std::string, std::string>> mistakes = {
       {"", "expected PASS"},

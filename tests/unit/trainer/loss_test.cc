@@ -82,6 +82,51 @@ TEST(DistillationLossTest, SquaresAreOverTheVariance) {
               (1.0 + 9.0) / 2 / 4, 1e-7);
 }
 
+TEST(DistillationLossTest, OfEmbeddingsOnlyTheDirectionCounts) {
+  TrainTarget target;
+  target.set_loss(TrainTarget::LOSS_COSINE);
+  const Training training = WithDefaults(Training());
+  const std::vector<Row> s = {{1, 2, -0.5}, {0.3, -4, 1}}, t = {{2, 1, 0}, {-1, -1, 3}};
+  double expected = 0;
+  for (size_t i = 0; i < s.size(); ++i) {
+    double dot = 0, x = 0, y = 0;
+    for (size_t k = 0; k < 3; ++k) {
+      dot += s[i][k] * t[i][k];
+      x += s[i][k] * s[i][k];
+      y += t[i][k] * t[i][k];
+    }
+    expected += (1 - dot / std::sqrt(x * y)) / 2;
+  }
+  const at::Tensor student = at::tensor({1.0, 2.0, -0.5, 0.3, -4.0, 1.0}, at::kDouble).view({2, 3});
+  const at::Tensor teacher = at::tensor({2.0, 1.0, 0.0, -1.0, -1.0, 3.0}, at::kDouble).view({2, 3});
+  for (const double length : {1.0, 1e-3, 1e5}) {
+    EXPECT_NEAR(DistillationLoss(target, training, student * length, teacher, {}).item<double>(),
+                expected, 1e-9);
+  }
+  Decisions decisions;
+  decisions.Add(target, student, teacher, {});
+  EXPECT_EQ(decisions.positions, 0);
+}
+
+TEST(DistillationLossTest, VectorsOfZerosHaveALossAndAGradient) {
+  TrainTarget target;
+  target.set_loss(TrainTarget::LOSS_COSINE);
+  const Training training = WithDefaults(Training());
+  // The student's first vector is 0, the teacher's second one, and both of the third.
+  at::Tensor student =
+      at::tensor({0.0f, 0.0f, 1.0f, 2.0f, 0.0f, 0.0f}).view({3, 2}).clone().requires_grad_();
+  const at::Tensor teacher = at::tensor({3.0f, 4.0f, 0.0f, 0.0f, 0.0f, 0.0f}).view({3, 2});
+  const at::Tensor loss = DistillationLoss(target, training, student, teacher, {});
+  EXPECT_NEAR(loss.item<double>(), 1.0 / 3, 1e-6);
+  loss.backward();
+  const at::Tensor gradient = student.grad();
+  EXPECT_TRUE(at::isfinite(gradient).all().item<bool>());
+  // Towards the teacher's vector; no direction is none to follow.
+  EXPECT_LT(gradient[0][0].item<double>(), 0);
+  EXPECT_LT(gradient[0][1].item<double>(), 0);
+  EXPECT_EQ(at::abs(gradient.slice(0, 1)).max().item<double>(), 0);
+}
+
 // Every kind of output: classes of samples, tokens and pixels, with and without labels; several yes or no; numbers.
 TEST(DistillationLossTest, GradientsAreThoseOfFiniteDifferences) {
   struct Case {
@@ -126,6 +171,7 @@ TEST(DistillationLossTest, GradientsAreThoseOfFiniteDifferences) {
                 {1, 0, 1, -1, 0, 1},
                 {2, 3}},
            Case{"numbers", TrainTarget::LOSS_SQUARES, {2, 5}, 0, false, {}, {}},
+           Case{"embeddings of tokens", TrainTarget::LOSS_COSINE, {2, 3, 4}, 0, false, {}, {}},
        }) {
     TrainTarget target;
     target.set_loss(test.loss);
