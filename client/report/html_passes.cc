@@ -13,6 +13,7 @@
 #include "client/report/html.h"
 #include "client/terminal/format.h"
 #include "client/terminal/report_view.h"
+#include "client/terminal/training_view.h"
 #include "core/base/status.h"
 
 namespace modelpress {

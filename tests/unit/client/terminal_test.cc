@@ -3,6 +3,7 @@
 
 #include "client/terminal/error_view.h"
 #include "client/terminal/exit_code.h"
+#include "client/terminal/json.h"
 #include "client/terminal/progress_display.h"
 #include "client/terminal/report_view.h"
 #include "gmock/gmock.h"
@@ -129,6 +130,22 @@ Report SmallReport() {
   judgement.set_original_memory_bytes(8 << 20);
   judgement.set_artifact_memory_bytes(2 << 20);
   return report;
+}
+
+TEST(JsonTest, MapsAreInTheOrderOfTheirKeys) {
+  v1::Report report;
+  auto& renamed = *report.mutable_recipe()->mutable_import()->mutable_renamed_weights();
+  for (const char* name : {"delta", "alpha", "echo", "charlie", "bravo"}) renamed[name] = "to";
+  const std::string json = ToJson(report);
+  size_t at = 0;
+  for (const char* name : {"\"alpha\"", "\"bravo\"", "\"charlie\"", "\"delta\"", "\"echo\""}) {
+    const size_t found = json.find(name, at);
+    ASSERT_NE(found, std::string::npos) << name << " in " << json;
+    at = found;
+  }
+  v1::Report read;
+  ASSERT_TRUE(FromJson(json, "r.json", &read).ok());
+  EXPECT_EQ(ToJson(read), json);
 }
 
 TEST(ReportViewTest, SaysWhatCountsAndWhatIsWorse) {
