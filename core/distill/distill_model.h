@@ -13,9 +13,6 @@
 
 namespace modelpress {
 
-// RECIPE_INVALID with the field's path.
-absl::Status ValidateDistill(const Distill& options);
-
 struct DistillRequest {
   Distill options;
   // For its quality and judging; may be null.

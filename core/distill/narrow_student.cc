@@ -49,11 +49,7 @@ absl::StatusOr<NarrowedModel> NarrowStudent(const Model& from, double share, con
   const PackedSamples samples(data, std::min(data.originals, kMostRefitSamples));
   NarrowOptions narrow = NarrowingBy(share, options);
   narrow.importance = ImportanceFor(from, options);
-  MP_ASSIGN_OR_RETURN(NarrowedModel narrowed,
-                      NarrowModel(from, &samples, narrow, arena, context, progress));
-  narrowed.macs_before /= static_cast<double>(samples.per_feed());
-  narrowed.macs_after /= static_cast<double>(samples.per_feed());
-  return narrowed;
+  return NarrowModel(from, &samples, narrow, arena, context, progress);
 }
 
 absl::StatusOr<NarrowedModel> CutStudent(const Model& from, double share, const Distill& options,

@@ -237,6 +237,8 @@ absl::StatusOr<TrainingData> LabelledOnly(const TrainingData& data, const JobCon
     training.resize(training.size() - count);
   }
   TrainingData picked{data};
+  // What has no labels would be trained by the teacher.
+  std::erase_if(picked.targets, [](const PackedTarget& target) { return !target.labels; });
   picked.training = picked.labelled = training.size();
   picked.validation = validation.size();
   training.insert(training.end(), validation.begin(), validation.end());
@@ -245,7 +247,6 @@ absl::StatusOr<TrainingData> LabelledOnly(const TrainingData& data, const JobCon
   }
   for (PackedTarget& target : picked.targets) {
     MP_ASSIGN_OR_RETURN(target.teacher, PickRows(target.teacher, training, context));
-    if (!target.labels.has_value()) continue;
     MP_ASSIGN_OR_RETURN(*target.labels, PickRows(*target.labels, training, context));
   }
   return picked;

@@ -21,7 +21,6 @@ class PackedSamples final : public Samples {
   PackedSamples(const PackedRows& data, uint64_t rows);
   uint64_t size() const override { return rows_; }
   uint64_t batches() const override { return (rows_ + per_feed_ - 1) / per_feed_; }
-  uint64_t per_feed() const { return per_feed_; }
   absl::StatusOr<Batch> Read(uint64_t index) const override;
   bool has_labels() const override { return false; }
   std::string description() const override { return "samples that are trained on"; }

@@ -12,6 +12,7 @@
 
 #include "core/base/status.h"
 #include "core/distill/distill_model.h"
+#include "core/distill/distill_options.h"
 #include "core/passes/pass.h"
 #include "core/quant/weight_selection.h"
 #include "core/training/train_model.h"

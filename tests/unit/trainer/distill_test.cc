@@ -201,6 +201,8 @@ TEST(DistillTest, OneStudentOfAWidth) {
   ASSERT_TRUE(run.report.ok()) << run.report.status();
   ASSERT_EQ(run.report->students_size(), 2);
   EXPECT_EQ(run.report->students(1).parameters(), 12u * 12 + 12 + 12 * 5 + 5);
+  EXPECT_EQ(run.report->students(0).macs(), 12 * 24 + 24 * 5);
+  EXPECT_EQ(run.report->students(1).macs(), 12 * 12 + 12 * 5);
   EXPECT_EQ(run.report->trainings_size(), 1);
   EXPECT_EQ(run.report->students(1).after(0).unlabelled_samples(), 250u);
 }
@@ -337,6 +339,123 @@ TEST(DistillTest, WhatCannotBeJudgedIsRefused) {
             ERROR_REASON_DATA_INVALID);
 }
 
+TEST(DistillTest, EmbeddingsAreTrainedAndJudgedByTheirDirection) {
+  const Data data(0, 600);
+  const auto distill = [&](const std::string& options, TestJob& job, WeightArena& arena) {
+    return RunDistill("distill: {" + options +
+                          "training: {steps: 100, learning_rate: 0.01, outputs: [{output: y, kind: "
+                          "embedding}]}}",
+                      job, arena, data.set.get());
+  };
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  const Distilled run = distill("width: 0.4, ", job, arena);
+  ASSERT_TRUE(run.report.ok()) << run.report.status();
+  const Student& student = run.report->students(1);
+  // No class of the largest number.
+  ASSERT_EQ(student.after_size(), 1);
+  EXPECT_EQ(student.after(0).metric(), "cosine");
+  EXPECT_GT(student.after(0).value(), student.before(0).value());
+  EXPECT_LE(student.after(0).high(), 1);
+  EXPECT_FALSE(run.report->trainings(0).points(0).has_agreement());
+  EXPECT_THAT(run.report->notes(), Contains(HasSubstr("'y' holds an embedding")));
+  // The mean over new samples of the cosine, computed anew.
+  std::mt19937 random(23);
+  const auto fresh = RandomFloats(random, 500 * kInputs);
+  const auto outputs = [&](const Model& model) {
+    TensorMap inputs;
+    inputs["x"] = FloatTensor({500, kInputs}, fresh);
+    return *(*Session::Create(model, {}))->Run(inputs);
+  };
+  const TensorMap teachers = outputs(Teacher()), students = outputs(run.model);
+  const auto x = teachers.at("y").as<float>(), y = students.at("y").as<float>();
+  double mean = 0;
+  for (size_t i = 0; i < x.size(); i += kClasses) {
+    double dot = 0, a = 0, b = 0;
+    for (size_t k = i; k < i + kClasses; ++k) {
+      dot += static_cast<double>(x[k]) * y[k];
+      a += static_cast<double>(x[k]) * x[k];
+      b += static_cast<double>(y[k]) * y[k];
+    }
+    mean += dot / std::sqrt(a * b) / 500;
+  }
+  EXPECT_NEAR(mean, student.after(0).value(), 0.03);
+  // Of a search the requirement is a cosine by itself.
+  const Distilled search = distill("max_students: 2, keep_best: true, ", job, arena);
+  ASSERT_TRUE(search.report.ok()) << search.report.status();
+  EXPECT_EQ(search.report->students(0).after(0).required(), 0.98);
+  const Distilled agreement =
+      distill("width: 0.4, bounds: [{metric: agreement, min: 0.5}], ", job, arena);
+  EXPECT_EQ(ReasonOf(agreement.report.status()), ERROR_REASON_DATA_MISSING);
+  const Distilled plain = RunDistill("distill: {width: 0.4, bounds: [{metric: cosine, min: 0.5}]}",
+                                     job, arena, data.set.get());
+  EXPECT_EQ(ReasonOf(plain.report.status()), ERROR_REASON_DATA_MISSING);
+  EXPECT_THAT(std::string(plain.report.status().message()), HasSubstr("embedding"));
+}
+
+// Five questions a sample, with yes or no as the teacher says; a few are not answered.
+TEST(DistillTest, SeveralYesOrNo) {
+  DataFolder folder;
+  std::mt19937 random(31);
+  const Model teacher = Teacher();
+  for (const auto& [split, count] : {std::pair{"train", 300}, {"val", 200}}) {
+    const auto samples = RandomFloats(random, static_cast<size_t>(count * kInputs));
+    TensorMap inputs;
+    inputs["x"] = FloatTensor({count, kInputs}, samples);
+    const TensorMap outputs = *(*Session::Create(teacher, {}))->Run(inputs);
+    std::vector<int64_t> labels;
+    for (const float score : outputs.at("y").as<float>()) labels.push_back(score > 0);
+    labels[7] = -1;
+    folder.Write(std::string(split) + "/x.npy", FloatNpy({count, kInputs}, samples));
+    folder.Write(std::string(split) + "/labels.npy", Int64Npy({count, kClasses}, labels));
+  }
+  const auto set = *DataSet::Open(folder.path(), folder.scratch());
+  for (const char* outputs : {"", ", outputs: [{kind: binary}]"}) {
+    TestJob job;
+    WeightArena arena(&job.scratch());
+    const Distilled run = RunDistill(
+        FormatString("distill: {{width: 0.4, control: true, bounds: [{{metric: accuracy, min: "
+                     "0.6}}, {{metric: f1_binary, min: 0.5}}], training: {{steps: 200, "
+                     "learning_rate: 0.01{}}}}}",
+                     outputs),
+        job, arena, set.get());
+    ASSERT_TRUE(run.report.ok()) << run.report.status();
+    const Student& original = run.report->students(0);
+    EXPECT_EQ(original.after(0).value(), 1);
+    const Student& student = run.report->students(1);
+    EXPECT_GT(student.after(0).value(), student.before(0).value());
+    EXPECT_EQ(student.after(0).labelled_samples(), 200u);
+    EXPECT_TRUE(run.report->trainings(0).points(0).has_accuracy());
+    EXPECT_THAT(run.report->notes(), Contains(HasSubstr("the same net has")));
+  }
+}
+
+TEST(DistillTest, LabelsThatAreNumbersAreNoClasses) {
+  Data data(200, 300);
+  std::vector<int64_t> numbers(200);
+  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<int64_t>(i % 7);
+  for (const char* split : {"train", "val"}) {
+    data.folder.Write(std::string(split) + "/labels.npy", Int64Npy({200}, numbers));
+  }
+  data.set = *DataSet::Open(data.folder.path(), data.folder.scratch());
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  With with;
+  with.teacher = Teacher(kHidden, 1);
+  for (const char* outputs : {"", ", outputs: [{output: y, kind: values}]"}) {
+    const Distilled run =
+        RunDistill(FormatString("distill: {{width: 0.5, training: {{steps: 20{}}}}}", outputs), job,
+                   arena, data.set.get(), with);
+    ASSERT_TRUE(run.report.ok()) << run.report.status();
+    EXPECT_EQ(run.report->students(1).after(0).metric(), "sqnr_db");
+  }
+  const Distilled unknown = RunDistill(
+      "distill: {training: {outputs: [{output: z, kind: values}]}}", job, arena, data.set.get());
+  EXPECT_EQ(ReasonOf(unknown.report.status()), ERROR_REASON_RECIPE_INVALID);
+  EXPECT_EQ(DetailOf(unknown.report.status()).metadata().at("field"), "training.outputs[0].output");
+  EXPECT_THAT(DetailOf(unknown.report.status()).metadata().at("remedy"), HasSubstr("y"));
+}
+
 TEST(DistillTest, WhatCannotBeMadeOrTrainedIsNamed) {
   TestJob job;
   WeightArena arena(&job.scratch());
@@ -392,6 +511,7 @@ TEST(DistillTest, OptionsOutOfRangeAreNamed) {
            {"distill: {confidence: 1}", "distill.confidence"},
            {"distill: {max_students: 1000}", "distill.max_students"},
            {"distill: {training: {alpha: 2}}", "distill.training.alpha"},
+           {"distill: {training: {outputs: [{output: y}]}}", "distill.training.outputs[0].kind"},
            {"distill: {bounds: [{metric: size_ratio, max: 1}]}", "distill.bounds[0].metric"},
            {"distill: {bounds: [{metric: accuracy}]}", "distill.bounds[0]"},
            {"distill: {bounds: [{metric: sqnr_db, max_drop: 1}]}", "distill.bounds[0]"},
