@@ -1,9 +1,15 @@
 // Constants in another order of axes: see turn_constant.h.
 #include "core/rewrite/turn_constant.h"
 
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
+#include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/model/integers.h"
 
@@ -97,9 +103,8 @@ absl::StatusOr<std::string> ConstantTurner::Make(const std::string& name,
     TransposeBytes(bytes, dims, perm, bits / 8, copy);
     MP_RETURN_IF_ERROR(model_.SetInline(&tensor, Type(source), out, copy));
   } else {
-    MP_ASSIGN_OR_RETURN(WeightArena::Room room, arena_.Allocate(bytes.size()));
-    TransposeBytes(bytes, dims, perm, bits / 8, room.bytes);
-    MP_RETURN_IF_ERROR(model_.SetWeight(&tensor, Type(source), out, std::move(room.weight)));
+    MP_ASSIGN_OR_RETURN(WeightRef turned, TransposedWeight(bytes, dims, perm, bits / 8, arena_));
+    MP_RETURN_IF_ERROR(model_.SetWeight(&tensor, Type(source), out, std::move(turned)));
   }
   made_.push_back(std::move(tensor));
   return made_.back().name();
@@ -112,6 +117,25 @@ absl::Status ConstantTurner::Finish() {
 }
 
 namespace {
+
+// Of a buffer that stays in the second-level cache while it is filled and written.
+constexpr size_t kPieceBytes = 512 << 10;
+
+// Blocks of arenas are reserved: a full disk was found out before.
+absl::Status WriteAt(const MappedFile& file, uint64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written =
+        pwrite(file.descriptor(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) {
+      return Error(ERROR_REASON_FILE_ACCESS,
+                   FormatString("cannot write to the scratch folder: {}", strerror(errno)));
+    }
+    bytes = bytes.subspan(static_cast<size_t>(written));
+    offset += static_cast<uint64_t>(written);
+  }
+  return absl::OkStatus();
+}
 
 // An axis of the output: its extent, and how far apart its elements are on both sides, in bytes.
 struct OutputAxis {
@@ -141,15 +165,16 @@ std::vector<OutputAxis> OutputAxes(std::span<const int64_t> dims, std::span<cons
 }
 
 // rows x columns elements: neighbours of a column are `rows.from` bytes apart in the source and lie together in the output,
-// those of a row the other way round. In squares that both sides keep in the cache.
+// those of a row the other way round. In squares that both sides keep in the cache; the source is read along its rows, as
+// many of them at once as a square has.
 template <typename T>
 void TransposeSquares(const std::byte* from, std::byte* to, const OutputAxis& rows,
                       const OutputAxis& columns) {
   constexpr size_t kSquare = 64 / sizeof(T);
-  for (size_t column = 0; column < columns.extent; column += kSquare) {
-    const size_t column_end = std::min(column + kSquare, columns.extent);
-    for (size_t row = 0; row < rows.extent; row += kSquare) {
-      const size_t row_end = std::min(row + kSquare, rows.extent);
+  for (size_t row = 0; row < rows.extent; row += kSquare) {
+    const size_t row_end = std::min(row + kSquare, rows.extent);
+    for (size_t column = 0; column < columns.extent; column += kSquare) {
+      const size_t column_end = std::min(column + kSquare, columns.extent);
       for (size_t c = column; c < column_end; ++c) {
         const std::byte* read = from + row * rows.from + c * sizeof(T);
         std::byte* write = to + c * columns.to + row * sizeof(T);
@@ -160,17 +185,9 @@ void TransposeSquares(const std::byte* from, std::byte* to, const OutputAxis& ro
   }
 }
 
-}  // namespace
-
-void TransposeBytes(std::span<const std::byte> source, std::span<const int64_t> dims,
-                    std::span<const int64_t> perm, int element_bytes, std::span<std::byte> out) {
-  const size_t width = static_cast<size_t>(element_bytes);
-  if (source.empty()) return;
-  std::vector<OutputAxis> axes = OutputAxes(dims, perm, width);
-  if (axes.empty()) {
-    std::ranges::copy(source, out.begin());
-    return;
-  }
+// The elements that `axes` count, from `from` to `to`.
+void TransposeAxes(const std::byte* from, std::vector<OutputAxis> axes, size_t width,
+                   std::byte* to) {
   // The output's last axis, and the one along which the source's elements lie together; the others are counted.
   const OutputAxis rows = axes.back();
   axes.pop_back();
@@ -181,8 +198,6 @@ void TransposeBytes(std::span<const std::byte> source, std::span<const int64_t> 
     axes.erase(together);
   }
   std::vector<size_t> index(axes.size(), 0);
-  const std::byte* from = source.data();
-  std::byte* to = out.data();
   while (true) {
     if (rows.from == width) {
       std::memcpy(to, from, rows.extent * width);
@@ -206,6 +221,64 @@ void TransposeBytes(std::span<const std::byte> source, std::span<const int64_t> 
     }
     if (axis == static_cast<size_t>(-1)) return;
   }
+}
+
+// Hands on the output of `axes` from `level` on in pieces that fit into a buffer, front to back. An element of an axis
+// takes `to` bytes of the output, so the last axis always fits.
+template <typename Take>
+absl::Status ForEachPiece(const std::byte* from, const std::vector<OutputAxis>& axes, size_t level,
+                          const Take& take) {
+  const OutputAxis& axis = axes[level];
+  if (axis.to > kPieceBytes) {
+    for (size_t i = 0; i < axis.extent; ++i, from += axis.from)
+      MP_RETURN_IF_ERROR(ForEachPiece(from, axes, level + 1, take));
+    return absl::OkStatus();
+  }
+  const size_t most = kPieceBytes / axis.to;
+  for (size_t i = 0; i < axis.extent; i += most, from += most * axis.from) {
+    std::vector<OutputAxis> piece(axes.begin() + static_cast<ptrdiff_t>(level), axes.end());
+    piece[0].extent = std::min(most, axis.extent - i);
+    MP_RETURN_IF_ERROR(take(from, std::move(piece)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void TransposeBytes(std::span<const std::byte> source, std::span<const int64_t> dims,
+                    std::span<const int64_t> perm, int element_bytes, std::span<std::byte> out) {
+  const size_t width = static_cast<size_t>(element_bytes);
+  if (source.empty()) return;
+  std::vector<OutputAxis> axes = OutputAxes(dims, perm, width);
+  if (axes.empty()) {
+    std::ranges::copy(source, out.begin());
+  } else {
+    TransposeAxes(source.data(), std::move(axes), width, out.data());
+  }
+}
+
+absl::StatusOr<WeightRef> TransposedWeight(std::span<const std::byte> source,
+                                           std::span<const int64_t> dims,
+                                           std::span<const int64_t> perm, int element_bytes,
+                                           WeightArena& arena) {
+  const size_t width = static_cast<size_t>(element_bytes);
+  MP_ASSIGN_OR_RETURN(WeightArena::Room room, arena.Allocate(source.size()));
+  const std::vector<OutputAxis> axes = OutputAxes(dims, perm, width);
+  if (source.empty() || axes.empty()) {
+    std::ranges::copy(source, room.bytes.begin());
+    return std::move(room.weight);
+  }
+  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(kPieceBytes);
+  uint64_t offset = room.weight.offset;
+  MP_RETURN_IF_ERROR(ForEachPiece(
+      source.data(), axes, 0, [&](const std::byte* from, std::vector<OutputAxis> piece) {
+        std::span<const std::byte> made(buffer.get(), piece[0].extent * piece[0].to);
+        TransposeAxes(from, std::move(piece), width, buffer.get());
+        const uint64_t at = offset;
+        offset += made.size();
+        return WriteAt(*room.weight.file, at, made);
+      }));
+  return std::move(room.weight);
 }
 
 }  // namespace modelpress

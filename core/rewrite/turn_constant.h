@@ -55,4 +55,11 @@ class ConstantTurner {
 void TransposeBytes(std::span<const std::byte> source, std::span<const int64_t> dims,
                     std::span<const int64_t> perm, int element_bytes, std::span<std::byte> out);
 
+// The same as a new weight, by way of a buffer of the cache's size: writing that with system calls costs less than touching
+// every page of a mapped file for the first time.
+absl::StatusOr<WeightRef> TransposedWeight(std::span<const std::byte> source,
+                                           std::span<const int64_t> dims,
+                                           std::span<const int64_t> perm, int element_bytes,
+                                           WeightArena& arena);
+
 }  // namespace modelpress

@@ -117,6 +117,13 @@ absl::StatusOr<std::string> GraphScope::AddPermuted(const SourceTensor& tensor,
   if (widen) type = DataType::kFloat;
   MP_ASSIGN_OR_RETURN(const uint64_t length, ByteCount(type, count));
   if (count == 0) return builder_.model().Weight(name, type, dims, std::span<const std::byte>());
+  if (!widen && bits != 4) {
+    MP_ASSIGN_OR_RETURN(const WeightRef turned,
+                        TransposedWeight(tensor.data.bytes(), tensor.shape, perm, bits / 8,
+                                         builder_.model().arena()));
+    MP_ASSIGN_OR_RETURN(made, builder_.model().Weight(name, type, dims, turned));
+    return made;
+  }
   MP_ASSIGN_OR_RETURN(WeightArena::Room room, builder_.model().arena().Allocate(length));
   if (widen) {
     // Turned first, then widened from the far end of the same room.
@@ -128,10 +135,8 @@ absl::StatusOr<std::string> GraphScope::AddPermuted(const SourceTensor& tensor,
       const float value = HalfToFloat(bits16);
       std::memcpy(room.bytes.data() + 4 * i, &value, sizeof(value));
     }
-  } else if (bits == 4) {
-    TransposeNibbles(tensor.data.bytes(), tensor.shape, perm, room.bytes);
   } else {
-    TransposeBytes(tensor.data.bytes(), tensor.shape, perm, bits / 8, room.bytes);
+    TransposeNibbles(tensor.data.bytes(), tensor.shape, perm, room.bytes);
   }
   MP_ASSIGN_OR_RETURN(made, builder_.model().Weight(name, type, dims, room.weight));
   return made;

@@ -1,10 +1,12 @@
 // Constants in another order of axes, against the definition.
 #include "core/rewrite/turn_constant.h"
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 
 #include "gtest/gtest.h"
+#include "tests/support/test_job.h"
 
 namespace modelpress {
 namespace {
@@ -50,6 +52,35 @@ TEST(TransposeBytes, IsItsDefinitionForAnyShapeAndOrder) {
     TransposeBytes(source, dims, perm, static_cast<int>(width), out);
     ASSERT_EQ(out, Plainly(source, dims, perm, width))
         << "seed " << seed << ", round " << round << ", rank " << rank << ", width " << width;
+  }
+}
+
+TEST(TransposedWeight, IsMadeInPiecesOfAnyShape) {
+  testing::TestJob job;
+  WeightArena arena(&job.scratch());
+  struct Case {
+    std::vector<int64_t> dims, perm;
+    size_t width;
+  };
+  // More than a buffer: pieces of the first axis, of the second one (a row of the output's first axis does not fit), along
+  // the source's last axis, and of a copy.
+  const std::vector<Case> cases = {{{700, 3, 3, 41}, {0, 3, 1, 2}, 4},
+                                   {{300, 3, 700}, {1, 2, 0}, 2},
+                                   {{1200, 901}, {1, 0}, 1},
+                                   {{2, 3, 40'000}, {1, 0, 2}, 8},
+                                   {{1, 300'000, 1}, {2, 0, 1}, 4}};
+  uint8_t value = 0;
+  for (const Case& test : cases) {
+    size_t count = test.width;
+    for (const int64_t extent : test.dims) count *= static_cast<size_t>(extent);
+    std::vector<std::byte> source(count);
+    for (std::byte& byte : source) byte = static_cast<std::byte>(value += 41);
+    const absl::StatusOr<WeightRef> weight =
+        TransposedWeight(source, test.dims, test.perm, static_cast<int>(test.width), arena);
+    ASSERT_TRUE(weight.ok()) << weight.status();
+    const std::span<const std::byte> made = weight->bytes();
+    EXPECT_TRUE(std::ranges::equal(made, Plainly(source, test.dims, test.perm, test.width)))
+        << ::testing::PrintToString(test.dims);
   }
 }
 
