@@ -155,7 +155,10 @@ std::string Quality(const Report& report) {
                       "compute alike, not that the artifact is good");
       break;
     default:
-      absl::StrAppend(&html, "not measured: nothing was run");
+      absl::StrAppend(&html, judgement.data_source() == Judgement::DATA_SOURCE_NONE &&
+                                     report.recipe().judging().gate() != Judging::GATE_STRUCTURE
+                                 ? "not measured: see the notes"
+                                 : "not measured: nothing was run");
       break;
   }
   absl::StrAppend(&html, judgement.task().empty() ? "" : ". ", EscapeHtml(judgement.task()),

@@ -96,7 +96,9 @@ std::string QualitySection(const Report& report) {
                       "good; give --data)\n");
       break;
     case Judgement::DATA_SOURCE_NONE:
-      return "Quality: not measured (structure gate: the file is valid, nothing was run)\n";
+      return report.recipe().judging().gate() == Judging::GATE_STRUCTURE
+                 ? "Quality: not measured (structure gate: the file is valid, nothing was run)\n"
+                 : "Quality: not measured (see the notes)\n";
     default:
       return "";
   }

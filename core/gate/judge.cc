@@ -46,9 +46,8 @@ absl::StatusOr<std::unique_ptr<Samples>> ChooseSamples(const GateInput& input,
   Judgement& judgement = *report->mutable_judgement();
   if (input.data == nullptr) {
     judgement.set_data_source(Judgement::DATA_SOURCE_SYNTHETIC);
-    const uint64_t count = judging.synthetic_samples() > 0 ? judging.synthetic_samples()
-                           : input.only_converted          ? 1
-                                                           : kDefaultSyntheticSamples;
+    const uint64_t count =
+        judging.synthetic_samples() > 0 ? judging.synthetic_samples() : kDefaultSyntheticSamples;
     return MakeSyntheticSamples(*input.original, count, input.recipe->seed());
   }
   judgement.set_data_source(Judgement::DATA_SOURCE_CALLER);
@@ -128,8 +127,43 @@ TensorMap FitInputs(const TensorMap& inputs, const Session& session) {
   return fitted;
 }
 
+namespace {
+
+// A model that is what was read has nothing to be compared with: it has to load and to run.
+absl::StatusOr<Judged> RunConverted(const GateInput& input, const SessionOptions& options,
+                                    const JobContext& context, Report* report) {
+  const absl::StatusOr<std::unique_ptr<Session>> session =
+      Session::Create(*input.artifact, options);
+  if (!session.ok()) return Annotate(session.status(), "stage", "load");
+  const absl::StatusOr<std::unique_ptr<Samples>> samples =
+      MakeSyntheticSamples(*input.artifact, 1, input.recipe->seed());
+  if (!samples.ok() && ReasonOf(samples.status()) == ERROR_REASON_INTERNAL_BUG)
+    return samples.status();
+  Judged judged;
+  absl::Status run = samples.status();
+  if (run.ok()) {
+    MP_ASSIGN_OR_RETURN(const Batch batch, (*samples)->Read(0));
+    MP_RETURN_IF_ERROR(context.cancellation->Check());
+    run = (*session)->Run(batch.inputs).status();
+    judged.first_inputs = batch.inputs;
+  }
+  judged.ran = run.ok();
+  report->mutable_judgement()->set_data_source(Judgement::DATA_SOURCE_NONE);
+  report->add_notes(
+      run.ok() ? "the model loads, and ran once on random numbers; compare it with the source's "
+                 "outputs (--expect), or give a data set, to know more"
+               : FormatString("the model loads, but was not run, as random numbers are no inputs "
+                              "that it takes ({})",
+                              std::string(run.message())));
+  return judged;
+}
+
+}  // namespace
+
 absl::StatusOr<Judged> Judge(const GateInput& input, const JobContext& context, Report* report) {
   const SessionOptions options{.threads = static_cast<int>(context.pool->threads())};
+  if (input.only_converted && input.data == nullptr)
+    return RunConverted(input, options, context, report);
   MP_RETURN_IF_ERROR(context.cancellation->Check());
   absl::StatusOr<std::unique_ptr<Session>> original = Session::Create(*input.original, options);
   if (!original.ok()) return Annotate(original.status(), "stage", "load original");

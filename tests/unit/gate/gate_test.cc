@@ -136,6 +136,32 @@ TEST(GateTest, AnArtifactThatTakesFloat16IsFedFloat16) {
   EXPECT_GT(gated.report.judgement().outputs(0).max_abs_error(), 0);
 }
 
+TEST(GateTest, AConvertedModelRunsOnceByItself) {
+  const Model model = ModelFromText(kDouble);
+  TestJob job;
+  Report report;
+  const Recipe recipe;
+  const absl::Status status =
+      RunGate({.only_converted = true, .original = &model, .artifact = &model, .recipe = &recipe},
+              job.context(), &report);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(report.judgement().data_source(), Judgement::DATA_SOURCE_NONE);
+  EXPECT_EQ(report.judgement().outputs_size(), 0);
+  EXPECT_THAT(report.notes(), Contains(HasSubstr("ran once")));
+}
+
+TEST(GateTest, AConvertedModelHasToLoad) {
+  const Model model = ModelFromText(R"(<ir_version: 8, opset_import: ["" : 17, "nobody.knows" : 1]>
+      g (float[N, 4] x) => (float[N, 4] y) { y = nobody.knows.Mystery(x) })");
+  TestJob job;
+  Report report;
+  const Recipe recipe;
+  const absl::Status status =
+      RunGate({.only_converted = true, .original = &model, .artifact = &model, .recipe = &recipe},
+              job.context(), &report);
+  EXPECT_EQ(ReasonOf(status), ERROR_REASON_OP_UNSUPPORTED) << status;
+}
+
 TEST(GateTest, AnOriginalThatDoesNotRunOnMadeUpSamplesIsNoted) {
   const Model model = ModelFromText(R"(<ir_version: 8, opset_import: ["" : 17]>
       g (float[N, 3] x) => (float[A, B] y) <int64[2] shape = {7, 11}> { y = Reshape(x, shape) })");
