@@ -64,7 +64,12 @@ bool IsNormalized(const OperatorContext& c, const Gates& gates) {
 absl::StatusOr<StepWeights> ReadWeights(OperatorContext& c, const Gates& gates) {
   StepWeights weights;
   for (int i = 0; i < 4; ++i) {
-    MP_ASSIGN_OR_RETURN(weights.input.emplace_back(), c.In(gates.input[i]));
+    MP_ASSIGN_OR_RETURN(std::string input, c.In(gates.input[i]));
+    if (!gates.auxiliary.empty() && !input.empty()) {
+      MP_ASSIGN_OR_RETURN(const std::string further, c.In(gates.auxiliary[i]));
+      input = c.Add("Concat", {input, further}, {{"axis", int64_t{1}}});
+    }
+    weights.input.push_back(std::move(input));
     MP_ASSIGN_OR_RETURN(weights.recurrent.emplace_back(), c.In(gates.recurrent[i]));
     MP_ASSIGN_OR_RETURN(weights.bias.emplace_back(), c.Bias(gates.bias[i], 0, gates.input[i]));
     weights.normalization.emplace_back();
@@ -118,7 +123,8 @@ absl::StatusOr<std::string> ScanSteps(OperatorContext& c, const Gates& gates, co
   MP_ASSIGN_OR_RETURN(const StepWeights weights, ReadWeights(c, gates));
   const int64_t cells = c.Source(gates.input[1]).shape[0],
                 outputs = c.Source(gates.recurrent[1]).shape[1];
-  const int64_t features = c.Source(gates.input[1]).shape[1];
+  const int64_t features = c.Source(gates.input[1]).shape[1] +
+                           (gates.auxiliary.empty() ? 0 : c.Source(gates.auxiliary[1]).shape[1]);
   const int batch_axis = time_major ? 1 : 0;
   const int64_t batch = c.Source(0).shape[batch_axis];
   onnx::GraphProto graph;

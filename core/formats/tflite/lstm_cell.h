@@ -14,6 +14,8 @@ struct Gates {
   std::vector<int> input, recurrent, bias;  // i, f, c, o
   std::vector<int> peephole;                // i, f, o
   std::vector<int> normalization;           // i, f, c, o
+  std::vector<int>
+      auxiliary;  // i, f, c, o: weights of further features, behind those of `input`; or none
   int projection = -1, projection_bias = -1, output_state = -1, cell_state = -1;
 };
 

@@ -3,7 +3,8 @@
 //
 //   sequences -> LSTM, gates from i, f, c, o to ONNX's i, o, f, c, time first (Transposes around it where the batch is)
 //   with a projection, a cell that may reach its clip, layer normalization or coupled gates, which ONNX's LSTM does not have, -> Scan over
-//     the steps
+//     the steps; and so with an auxiliary input, which both directions read beside the input if it has weights, else the
+//     backward one in place of it
 //   LSTM (one step) -> that step; its two states are inputs that are zeros by default, and outputs
 // Sequences start from zeros: the states that the source keeps between inferences are not handed on.
 #include <algorithm>
@@ -124,28 +125,47 @@ absl::Status Sequence(OperatorContext& c) {
   return c.Out(0, y);
 }
 
+// The weights of the auxiliary input, for each direction those of the gates that it has.
+absl::Status AddAuxiliary(OperatorContext& c, std::vector<Gates>* directions) {
+  int first = 40;
+  for (Gates& gates : *directions) {
+    for (int i = 0; i < 4; ++i, ++first) {
+      gates.auxiliary.push_back(first);
+      if (!c.Has(gates.input[i])) continue;
+      if (!c.Has(first) || !c.Source(first).is_static() || c.Source(first).shape.size() != 2 ||
+          c.Source(first).shape[0] != c.Source(gates.input[i]).shape[0] ||
+          c.Source(first).shape[1] != c.Source(41).shape[1]) {
+        return c.Unsupported("its auxiliary weights are no matrices that fit its cells");
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Bidirectional(OperatorContext& c) {
   MP_RETURN_IF_ERROR(c.Expect(1, 1));
   const auto& options = c.Options<schema::BidirectionalSequenceLSTMOptions>();
-  for (int i = 39; i < 48; ++i) {
-    if (c.Has(i))
-      return c.Unsupported("it has an auxiliary input",
-                           "stack layers whose two directions are merged before the next one");
-  }
-  const std::vector<Gates> directions = {GatesFrom(1, 9, 12, 16, 35, 36, -1),
-                                         GatesFrom(18, 26, 29, 33, 37, 38, -1)};
+  std::vector<Gates> directions = {GatesFrom(1, 9, 12, 16, 35, 36, -1),
+                                   GatesFrom(18, 26, 29, 33, 37, 38, -1)};
   const Clips clips{options.cell_clip(), options.proj_clip(), options.fused_activation_function()};
   for (const Gates& gates : directions) MP_RETURN_IF_ERROR(CheckShapes(c, gates, 3));
   MP_ASSIGN_OR_RETURN(std::string x, c.In(0));
   NoteZeroStart(c);
   const bool time_major = options.time_major();
-  if (NeedsScan(c, directions[0], clips, time_major) ||
+  MP_ASSIGN_OR_RETURN(std::string backward, c.In(39));
+  if (c.Has(39) && c.Has(41)) {
+    MP_RETURN_IF_ERROR(AddAuxiliary(c, &directions));
+    x = c.Add("Concat", {x, backward}, {{"axis", int64_t{2}}});
+    backward.clear();
+  }
+  if (c.Has(39) || NeedsScan(c, directions[0], clips, time_major) ||
       NeedsScan(c, directions[1], clips, time_major) || c.Source(1).shape != c.Source(18).shape) {
     Names sides;
-    for (int side = 0; side < 2; ++side) {
-      MP_ASSIGN_OR_RETURN(sides.emplace_back(),
-                          ScanSteps(c, directions[side], clips, x, time_major, side == 1));
-    }
+    MP_ASSIGN_OR_RETURN(sides.emplace_back(),
+                        ScanSteps(c, directions[0], clips, x, time_major, /*backward=*/false));
+    MP_ASSIGN_OR_RETURN(sides.emplace_back(),
+                        ScanSteps(c, directions[1], clips, backward.empty() ? x : backward,
+                                  time_major, /*backward=*/true));
     if (options.merge_outputs()) return c.Out(0, c.Add("Concat", sides, {{"axis", int64_t{2}}}));
     MP_RETURN_IF_ERROR(c.Out(0, sides[0]));
     return c.output_count() > 1 ? c.Out(1, sides[1]) : absl::OkStatus();

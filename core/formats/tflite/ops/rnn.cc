@@ -62,21 +62,60 @@ absl::Status Sequence(OperatorContext& c) {
   return c.Out(0, y);
 }
 
+// With an auxiliary input: one direction after the other, h = act(x w' + z a' + h r' + b), as the two read other features.
+// Both read it beside the input if it has weights, else the backward one in place of it (LiteRT's kernel does that where
+// time comes first only, and reads the input else).
+absl::StatusOr<std::string> Side(OperatorContext& c, int side, bool time_major,
+                                 schema::ActivationFunctionType fused) {
+  const int first = side == 0 ? 1 : 5, auxiliary = 10 + side;
+  MP_ASSIGN_OR_RETURN(std::string x, c.In(!c.Has(10) && side == 1 && time_major ? 9 : 0));
+  MP_ASSIGN_OR_RETURN(std::string w, c.In(first));
+  MP_ASSIGN_OR_RETURN(std::string r, c.In(first + 1));
+  MP_ASSIGN_OR_RETURN(std::string b, c.In(first + 2));
+  if (!c.Source(first).is_static() || c.Source(first).shape.size() != 2)
+    return c.Unsupported("its weights are no matrices of known shape");
+  const int64_t cells = c.Source(first).shape[0];
+  MP_RETURN_IF_ERROR(c.Limit(cells, 2));
+  if (c.Has(10)) {
+    if (!c.Has(11)) return c.Malformed("its auxiliary input has weights for one direction only");
+    MP_ASSIGN_OR_RETURN(const std::string further, c.In(9));
+    MP_ASSIGN_OR_RETURN(const std::string weights, c.In(auxiliary));
+    x = c.Add("Concat", {x, further}, {{"axis", int64_t{2}}});
+    w = c.Add("Concat", {w, weights}, {{"axis", int64_t{1}}});
+  }
+  const std::vector<float> zeros(static_cast<size_t>(cells), 0.0f);
+  const std::string first_axis = c.model().Int64s({0});
+  b = c.Add("Concat", {b, c.model().Floats(zeros, std::span(&cells, 1))}, {{"axis", int64_t{0}}});
+  MP_ASSIGN_OR_RETURN(const std::string activation, RecurrentActivation(c, fused));
+  if (!time_major) x = c.builder().Transpose(x, {1, 0, 2});
+  const std::string y =
+      c.Add("RNN",
+            {x, c.Add("Unsqueeze", {w, first_axis}), c.Add("Unsqueeze", {r, first_axis}),
+             c.Add("Unsqueeze", {b, first_axis})},
+            {{"hidden_size", cells},
+             {"activations", std::vector<std::string>{activation}},
+             {"direction", std::string(side == 0 ? "forward" : "reverse")}});
+  const std::string part = c.Add("Squeeze", {y, c.model().Int64s({1})});
+  return time_major ? part : c.builder().Transpose(part, {1, 0, 2});
+}
+
 absl::Status Bidirectional(OperatorContext& c) {
   MP_RETURN_IF_ERROR(c.Expect(8, 1));
   const auto& options = c.Options<schema::BidirectionalSequenceRNNOptions>();
-  for (int i = 9; i < 12; ++i) {
-    if (c.Has(i))
-      return c.Unsupported("it has an auxiliary input",
-                           "stack layers whose two directions are merged before the next one");
-  }
-  MP_ASSIGN_OR_RETURN(const std::string y,
-                      Fused(c, {1, 5}, options.time_major(), options.fused_activation_function()));
+  const auto fused = options.fused_activation_function();
   Names sides;
-  for (int side = 0; side < 2; ++side) {
-    std::string part = c.Add("Gather", {y, c.model().Int64(side)}, {{"axis", int64_t{1}}});
-    if (!options.time_major()) part = c.builder().Transpose(part, {1, 0, 2});
-    sides.push_back(part);
+  if (c.Has(9)) {
+    NoteZeroStart(c);
+    for (int side = 0; side < 2; ++side) {
+      MP_ASSIGN_OR_RETURN(sides.emplace_back(), Side(c, side, options.time_major(), fused));
+    }
+  } else {
+    MP_ASSIGN_OR_RETURN(const std::string y, Fused(c, {1, 5}, options.time_major(), fused));
+    for (int side = 0; side < 2; ++side) {
+      std::string part = c.Add("Gather", {y, c.model().Int64(side)}, {{"axis", int64_t{1}}});
+      if (!options.time_major()) part = c.builder().Transpose(part, {1, 0, 2});
+      sides.push_back(part);
+    }
   }
   if (options.merge_outputs()) return c.Out(0, c.Add("Concat", sides, {{"axis", int64_t{2}}}));
   for (int side = 0; side < 2 && side < c.output_count(); ++side)
