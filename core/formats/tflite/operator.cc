@@ -104,6 +104,12 @@ absl::StatusOr<std::vector<int64_t>> OperatorContext::Ints(int i) const {
     case TensorType::UINT8:
       read(uint8_t{});
       break;
+    case TensorType::UINT16:
+      read(uint16_t{});
+      break;
+    case TensorType::UINT32:
+      read(uint32_t{});
+      break;
     default:
       return Malformed(FormatString("input {} is not of an integer type", i));
   }

@@ -19,6 +19,12 @@ one("SUB int64", "SUB", [T("int64", [3]), T("int64", [2, 3])], ["int64"], "SubOp
 one("ADD empty", "ADD", [F(0, 3), F(1, 3)], ["float32"], "AddOptions")
 for t in ("float32", "int32", "int16", "int8"):
     one("FLOOR_DIV %s" % t, "FLOOR_DIV", [T(t, [8], values=[7, -7, 7, -7, 6, -6, 0, 1]), T(t, [8], values=[2, 2, -2, -2, 3, 3, 5, -5])], [t], version=3)
+# Quotients that are whole numbers once they are rounded to float32.
+one("FLOOR_DIV rounded once", "FLOOR_DIV", [F(6, values=[1, 2, -1, 3, 0.7, 1e8]), F(6, values=[0.1, 0.1, 0.1, 0.3, 0.1, 3])], ["float32"])
+one("FLOOR_DIV constant", "FLOOR_DIV", [F(2, 3, values=[1, 2, -1, 3, 0.7, 0]), C([0.1, 0.3, -0.1], "float32")], ["float32"])
+one("FLOOR_DIV powers of two", "FLOOR_DIV", [F(2, 3, values=[1, 2, -1, 3, -0.7, 9]), C([0.5, -4, 8], "float32")], ["float32"])
+one("FLOOR_MOD positive constant", "FLOOR_MOD", [F(6, values=[7, -7, -0.5, 0, 1e8, -6]), C(3, "float32")], ["float32"])
+one("FLOOR_MOD large", "FLOOR_MOD", [F(4, values=[1e8, -1e8, 1, -1]), F(4, values=[3, 3, 0.1, 0.1])], ["float32"])
 for t in ("float32", "int32", "int64", "int16", "int8"):
     one("FLOOR_MOD %s" % t, "FLOOR_MOD", [T(t, [8], values=[7, -7, 7, -7, 6, -6, 0, 1]), T(t, [8], values=[2, 2, -2, -2, 3, 3, 5, -5])], [t], version=2)
 for t in ("float32", "int32"):
@@ -95,6 +101,10 @@ for t in ("int8", "int16", "int32", "uint8", "uint16", "uint32"):
     one("BITWISE_XOR %s" % t, "BITWISE_XOR", [T(t, [2, 3], low=0 if t[0] == "u" else -9, high=99), T(t, [3], low=0, high=99)], [t])
     one("RIGHT_SHIFT %s" % t, "RIGHT_SHIFT", [T(t, [6], values=[100, 101, 3, 90, 7, 55] if t[0] == "u" else [100, -101, -1, 90, -7, 55]),
                                               T(t, [6], values=[1, 2, 3, 0, 1, 7])], [t])
+    one("RIGHT_SHIFT %s constant" % t, "RIGHT_SHIFT", [T(t, [6], values=[100, 101, 3, 90, 7, 55] if t[0] == "u" else [100, -101, -1, 90, -7, -128]),
+                                                       C([1, 2, 3, 0, 1, 7], t)], [t])
+one("RIGHT_SHIFT int32 sign", "RIGHT_SHIFT", [T("int32", [4], values=[-(1 << 31), (1 << 31) - 1, 5, -5]), C(31)], ["int32"])
+one("RIGHT_SHIFT int32 smallest", "RIGHT_SHIFT", [T("int32", [4], values=[-(1 << 31), 1 - (1 << 31), 5, -5]), C([30, 1, 2, 2])], ["int32"])
 one("CAST float to int", "CAST", [F(8, values=[-2.7, -1.5, -0.5, 0.5, 1.5, 2.7, 100.9, 0])], ["int32"], "CastOptions", inDataType=S.TensorType.FLOAT32, outDataType=S.TensorType.INT32)
 one("CAST int to bool", "CAST", [T("int32", [4], values=[0, 1, -2, 256])], ["bool"], "CastOptions", outDataType=S.TensorType.BOOL, inDataType=S.TensorType.INT32)
 one("CAST float to bool", "CAST", [F(4, values=[0, 0.5, -0.2, 3])], ["bool"], "CastOptions", outDataType=S.TensorType.BOOL)

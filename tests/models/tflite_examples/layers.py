@@ -108,6 +108,7 @@ one("BATCH_TO_SPACE_ND rank 3", "BATCH_TO_SPACE_ND", [Q8(6, 2, 2), C([3]), C([[1
 one("LOCAL_RESPONSE_NORMALIZATION", "LOCAL_RESPONSE_NORMALIZATION", [F(1, 2, 2, 7)], ["float32"], "LocalResponseNormalizationOptions", radius=2, bias=1.5, alpha=0.3, beta=0.6)
 one("L2_NORMALIZATION", "L2_NORMALIZATION", [F(2, 3, 4)], ["float32"], "L2NormOptions")
 one("L2_NORMALIZATION int8", "L2_NORMALIZATION", [Q8(2, 6)], [Q8(scale=1 / 128, zero=0)], "L2NormOptions", version=2, quanta=1)
+one("L2_NORMALIZATION tiny", "L2_NORMALIZATION", [F(2, 3, values=[1e-8, 0, -2e-8, 1e-5, 2e-5, 0])], ["float32"], "L2NormOptions")
 one("L2_NORMALIZATION zeros", "L2_NORMALIZATION", [F(2, 3, values=[0, 0, 0, 1, 2, 3])], ["float32"], "L2NormOptions")
 for lengths in ([4, 8], [2, 4], [8, 4], [1, 8]):
     model = Model()

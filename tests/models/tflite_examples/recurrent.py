@@ -64,3 +64,20 @@ for merge in (False, True):
 for rank in (1, 2):
     one("SVDF %d" % rank, "SVDF", [F(2, 3), w(4, 3), w(4, 6), w(4 // rank), state(2, 24)], ["float32"], "SVDFOptions", rank=rank,
         fusedActivationFunction=ACT.RELU)
+# A further input: with weights for both directions, or what the backward one reads in place of the first.
+for cifg in (False, True):
+    states = [state(2, 5) for _ in range(4)]
+    further = [None if cifg else w(5, 2), w(5, 2), w(5, 2), w(5, 2)]
+    one("BIDIRECTIONAL_SEQUENCE_LSTM linked %s" % cifg, "BIDIRECTIONAL_SEQUENCE_LSTM",
+        [F(2, 4, 3)] + lstm(5, 3, 5, cifg=cifg) + lstm(5, 3, 5, cifg=cifg) + states + [F(2, 4, 2)] + further + further, ["float32"] * 2,
+        "BidirectionalSequenceLSTMOptions", fusedActivationFunction=ACT.TANH, timeMajor=False)
+    one("BIDIRECTIONAL_SEQUENCE_LSTM stacked %s" % cifg, "BIDIRECTIONAL_SEQUENCE_LSTM",
+        [F(4, 2, 3)] + lstm(5, 3, 5, cifg=cifg) + lstm(5, 3, 5, cifg=cifg) + states + [F(4, 2, 3)] + [None] * 8, ["float32"] * 2,
+        "BidirectionalSequenceLSTMOptions", fusedActivationFunction=ACT.TANH, timeMajor=True)
+for time_major in (False, True):
+    shape = (4, 2) if time_major else (2, 4)
+    sides = [w(5, 3), w(5, 5), w(5), state(2, 5), w(5, 3), w(5, 5), w(5), state(2, 5)]
+    one("BIDIRECTIONAL_SEQUENCE_RNN linked %s" % time_major, "BIDIRECTIONAL_SEQUENCE_RNN", [F(*shape, 3)] + sides + [F(*shape, 3), w(5, 3), w(5, 3)],
+        ["float32"] * 2, "BidirectionalSequenceRNNOptions", fusedActivationFunction=ACT.TANH, timeMajor=time_major)
+    one("BIDIRECTIONAL_SEQUENCE_RNN stacked %s" % time_major, "BIDIRECTIONAL_SEQUENCE_RNN", [F(*shape, 3)] + sides + [F(*shape, 3), None, None],
+        ["float32"] * 2, "BidirectionalSequenceRNNOptions", fusedActivationFunction=ACT.RELU, timeMajor=time_major)

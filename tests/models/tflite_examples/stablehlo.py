@@ -148,6 +148,13 @@ for body in ("STABLEHLO_ADD", "STABLEHLO_MAXIMUM", "STABLEHLO_MULTIPLY", ""):
 with_body("STABLEHLO_SCATTER windows", "STABLEHLO_SCATTER", [F(4, 5, 2), C([[0, 1], [2, 3]]), F(2, 2, 2)], "float32", "STABLEHLO_ADD", "StablehloScatterOptions",
           indicesAreSorted=False, updateWindowDims=[1, 2], insertedWindowDims=[0], scatterDimsToOperandDims=[0, 1], indexVectorDim=1,
           uniqueIndices=True, updateComputationSubgraphIndex=1)
+for body in ("STABLEHLO_ADD", ""):
+    with_body("STABLEHLO_SCATTER beyond %s" % body, "STABLEHLO_SCATTER", [F(4, 3), T("int32", [3, 1], values=[-1, 2, 4]), F(3, 3)], "float32", body,
+              "StablehloScatterOptions", indicesAreSorted=False, updateWindowDims=[1], insertedWindowDims=[0], scatterDimsToOperandDims=[0],
+              indexVectorDim=1, uniqueIndices=True, updateComputationSubgraphIndex=1)
+with_body("STABLEHLO_SCATTER windows beyond", "STABLEHLO_SCATTER", [F(4, 5), C([[0, 4], [3, 3], [-1, 0], [2, 1]]), F(4, 2, 2)], "float32", "STABLEHLO_ADD",
+          "StablehloScatterOptions", indicesAreSorted=False, updateWindowDims=[1, 2], insertedWindowDims=[], scatterDimsToOperandDims=[0, 1],
+          indexVectorDim=1, uniqueIndices=True, updateComputationSubgraphIndex=1)
 for choice in (0, 1, 7):
     model = Model()
     main = model.graph()

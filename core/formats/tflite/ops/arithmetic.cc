@@ -5,10 +5,15 @@
 //   ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM, POW -> Add, Sub, Mul, Div, Max, Min, Pow, then the fused activation;
 //     an ADD behind a dense layer without bias becomes that bias
 //   SQUARED_DIFFERENCE -> Sub, Mul(d, d)                          ADD_N -> Sum
-//   FLOOR_DIV of floats -> Div, Floor; of integers -> (a - Mod(a, b)) / b, as both divisions of integers cut off
+//   FLOOR_DIV of floats -> Div, Floor, of double numbers as in the source (1 / 0.1f is below 10, and 10 as a float), but by
+//     powers of two, where the quotient is exact; of integers -> (a - Mod(a, b)) / b, as both divisions of integers cut off
 //   FLOOR_MOD of integers -> Mod (sign of the divisor); of floats -> fmod, plus b where its sign is not that of b
-//   ATAN2 -> Atan(y / x), turned by pi where x < 0; RIGHT_SHIFT (arithmetic) -> floor(a / 2^b)
+//   ATAN2 -> Atan(y / x), turned by pi where x < 0
+//   RIGHT_SHIFT (arithmetic) -> floor(a / 2^b); of unsigned integers by a constant -> BitShift
+#include <algorithm>
+#include <cmath>
 #include <numbers>
+#include <span>
 
 #include "core/formats/tflite/operator.h"
 
@@ -82,16 +87,41 @@ absl::Status SquaredDifference(OperatorContext& c) {
   return c.Out(0, c.Add("Mul", {d, d}), in.type);
 }
 
+// Of integers.
 std::string FloorDivide(OperatorContext& c, const Operands& in) {
-  if (in.type == DataType::kFloat || in.type == DataType::kDouble)
-    return c.Add("Floor", {c.Add("Div", {in.a, in.b})});
   const std::string rest = c.Add("Mod", {in.a, in.b});
   return c.Add("Div", {c.Add("Sub", {in.a, rest}), in.b});
 }
 
+// The values of input `i` if it is a constant of type float32.
+std::optional<std::vector<float>> ConstantFloats(OperatorContext& c, int i) {
+  if (!c.IsConstant(i)) return std::nullopt;
+  absl::StatusOr<std::vector<float>> values = c.Floats(i);
+  if (!values.ok()) return std::nullopt;
+  return *std::move(values);
+}
+
+bool IsPowerOfTwo(float value) {
+  int exponent = 0;
+  return std::isfinite(value) && std::abs(std::frexp(value, &exponent)) == 0.5f;
+}
+
 absl::Status FloorDiv(OperatorContext& c) {
-  MP_ASSIGN_OR_RETURN(const Operands in, Inputs(c));
-  return c.Out(0, FloorDivide(c, in), in.type);
+  MP_ASSIGN_OR_RETURN(Operands in, Inputs(c));
+  if (in.type != DataType::kFloat && in.type != DataType::kDouble)
+    return c.Out(0, FloorDivide(c, in), in.type);
+  const std::optional<std::vector<float>> divisors = ConstantFloats(c, 1);
+  if (!divisors.has_value() || !std::ranges::all_of(*divisors, IsPowerOfTwo)) {
+    in = {c.builder().Cast(in.a, DataType::kDouble), in.b, DataType::kDouble};
+    if (divisors.has_value()) {
+      const std::vector<double> wide(divisors->begin(), divisors->end());
+      in.b =
+          c.model().Constant(DataType::kDouble, c.Source(1).shape, std::as_bytes(std::span(wide)));
+    } else {
+      in.b = c.builder().Cast(in.b, DataType::kDouble);
+    }
+  }
+  return c.Out(0, c.Add("Floor", {c.Add("Div", {in.a, in.b})}), in.type);
 }
 
 absl::Status FloorMod(OperatorContext& c) {
@@ -100,8 +130,11 @@ absl::Status FloorMod(OperatorContext& c) {
     return c.Out(0, c.Add("Mod", {in.a, in.b}), in.type);
   }
   const std::string rest = c.Add("Mod", {in.a, in.b}, {{"fmod", int64_t{1}}});
+  const std::optional<std::vector<float>> divisors = ConstantFloats(c, 1);
+  const bool positive = divisors.has_value() &&
+                        std::ranges::all_of(*divisors, [](float divisor) { return divisor > 0; });
   const std::string other_sign =
-      c.Add("Less", {c.Add("Mul", {rest, in.b}), c.model().ScalarOf(in.type, 0)});
+      c.Add("Less", {positive ? rest : c.Add("Mul", {rest, in.b}), c.model().ScalarOf(in.type, 0)});
   return c.Out(0, c.Add("Where", {other_sign, c.Add("Add", {rest, in.b}), rest}), in.type);
 }
 
@@ -128,11 +161,43 @@ absl::Status BitwiseXor(OperatorContext& c) {
   return c.Out(0, c.Add("BitwiseXor", {a, b}), ToOnnxType(c.Source(0).type));
 }
 
+// By a constant: the powers of two fit the type in which the runtime divides, unless a sign bit is all that is left.
+absl::StatusOr<bool> ShiftByConstant(OperatorContext& c, int bits) {
+  if (!c.IsConstant(1)) return false;
+  MP_ASSIGN_OR_RETURN(std::vector<int64_t> amounts, c.Ints(1));
+  for (int64_t& amount : amounts) amount = std::clamp<int64_t>(amount, 0, bits - 1);
+  const std::vector<int64_t>& shape = c.Source(1).shape;
+  const TensorType type = c.Source(0).type;
+  if (type == TensorType::UINT8 || type == TensorType::UINT32) {
+    const std::vector<uint8_t> bytes(amounts.begin(), amounts.end());
+    const std::vector<uint32_t> words(amounts.begin(), amounts.end());
+    const std::string amount =
+        c.model().Constant(ToOnnxType(type), shape,
+                           type == TensorType::UINT8 ? std::as_bytes(std::span(bytes))
+                                                     : std::as_bytes(std::span(words)));
+    MP_ASSIGN_OR_RETURN(const std::string a, c.Raw(0));
+    MP_RETURN_IF_ERROR(
+        c.OutRaw(0, c.Add("BitShift", {a, amount}, {{"direction", std::string("RIGHT")}})));
+    return true;
+  }
+  if (std::ranges::contains(amounts, 31)) return false;
+  std::vector<int32_t> powers;
+  for (const int64_t amount : amounts) powers.push_back(int32_t{1} << amount);
+  MP_ASSIGN_OR_RETURN(const std::string a, c.InAs(0, DataType::kInt32));
+  const Operands in{a,
+                    c.model().Constant(DataType::kInt32, shape, std::as_bytes(std::span(powers))),
+                    DataType::kInt32};
+  MP_RETURN_IF_ERROR(c.Out(0, FloorDivide(c, in), DataType::kInt32));
+  return true;
+}
+
 absl::Status RightShift(OperatorContext& c) {
   MP_RETURN_IF_ERROR(c.Expect(2, 1));
   const TensorType type = c.Source(0).type;
   const int bits = BitsPerElement(ToOnnxType(type));
   if (bits < 8 || bits > 32) return c.Unsupported("its type is not an integer of up to 32 bits");
+  MP_ASSIGN_OR_RETURN(const bool shifted, ShiftByConstant(c, bits));
+  if (shifted) return absl::OkStatus();
   MP_ASSIGN_OR_RETURN(const std::string a, c.InAs(0, DataType::kInt64));
   MP_ASSIGN_OR_RETURN(const std::string amount, c.InAs(1, DataType::kInt64));
   const std::string within =

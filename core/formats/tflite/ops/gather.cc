@@ -164,7 +164,9 @@ absl::Status OneHot(OperatorContext& c) {
     classes = c.builder().Reshape(c.Add("Range", {model.Int64(0), depth, model.Int64(1)}), dims);
     if (narrow) classes = c.builder().Cast(classes, index_type);
   }
-  const std::string column = c.Add("Unsqueeze", {indices, model.Int64s({axis})});
+  // Broadcasting adds a first axis of itself.
+  const std::string column =
+      axis == 0 ? indices : c.Add("Unsqueeze", {indices, model.Int64s({axis})});
   const std::string hit = c.Add("Equal", {column, classes});
   if (type == DataType::kBool) {
     const std::string y =

@@ -4,7 +4,8 @@
 //   AVERAGE_POOL_2D -> AveragePool without the padding in its counts       MAX_POOL_2D -> MaxPool, codes stay codes
 //   L2_POOL_2D -> Sqrt(AveragePool(x * x))
 //   LOCAL_RESPONSE_NORMALIZATION -> LRN: size = 2 radius + 1, alpha times size
-//   L2_NORMALIZATION -> LpNormalization over the last axis (norms below 1e-6, which the source takes for 1e-6, are 0 there)
+//   L2_NORMALIZATION -> x / Max(ReduceL2(x over the last axis), 1e-6), as the source has it; LpNormalization makes 1 of
+//     the smallest norms
 #include "core/formats/tflite/window.h"
 
 namespace modelpress::tflite {
@@ -83,7 +84,8 @@ absl::Status LocalResponseNormalization(OperatorContext& c) {
 absl::Status L2Normalization(OperatorContext& c) {
   MP_RETURN_IF_ERROR(c.Expect(1, 1));
   MP_ASSIGN_OR_RETURN(const std::string x, c.In(0));
-  return c.Out(0, c.Add("LpNormalization", {x}, {{"axis", int64_t{-1}}, {"p", int64_t{2}}}));
+  const std::string norm = c.Add("ReduceL2", {x, c.model().Int64s({-1})});
+  return c.Out(0, c.Add("Div", {x, c.Add("Max", {norm, c.model().Float(1e-6f)})}));
 }
 
 }  // namespace

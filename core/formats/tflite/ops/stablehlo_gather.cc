@@ -2,8 +2,9 @@
 //
 //   GATHER -> GatherND. Each row of indices is a start, held within the operand; a grid of the window's places is added to
 //     it, but for the last axes that every window takes whole. A Transpose puts the window's axes where they belong.
-//   SCATTER -> ScatterND with the reduction that its graph computes, the updates turned the same way. Windows beyond the
-//     operand, which the source leaves out, are refused by the runtime.
+//   SCATTER -> ScatterND with the reduction that its graph computes, the updates turned the same way. Elements beyond the
+//     operand, which the source leaves out, go to a row behind it that is cut off again; there is none where constant
+//     indices say that nothing lies there.
 #include <algorithm>
 #include <numeric>
 
@@ -123,6 +124,34 @@ std::vector<int64_t> InnerLast(const std::vector<int64_t>& inner, int64_t rank) 
   return perm;
 }
 
+// Whether constant indices say that every window lies within the operand.
+bool AllWithin(OperatorContext& c, int indices, const Windows& windows) {
+  if (!c.IsConstant(indices)) return false;
+  const absl::StatusOr<std::vector<int64_t>> values = c.Ints(indices);
+  if (!values.ok()) return false;
+  const std::vector<int64_t>& shape = c.Source(indices).shape;
+  size_t inner = 1;
+  for (size_t axis = windows.index_axis + 1; axis < shape.size(); ++axis) inner *= shape[axis];
+  for (size_t i = 0; i < values->size(); ++i) {
+    const int64_t axis = windows.named[i / inner % windows.named.size()];
+    if ((*values)[i] < 0 || (*values)[i] > windows.operand[axis] - windows.size[axis]) return false;
+  }
+  return true;
+}
+
+// The places, but that of the first row behind the operand where one lies beyond it.
+std::string OrBehind(OperatorContext& c, const std::string& places, const Windows& windows) {
+  import::ModelBuilder& model = c.model();
+  std::vector<int64_t> last, behind(windows.depth, 0);
+  for (int64_t axis = 0; axis < windows.depth; ++axis) last.push_back(windows.operand[axis] - 1);
+  behind[0] = windows.operand[0];
+  const std::string held =
+      c.Add("Max", {c.Add("Min", {places, model.Int64s(last)}), model.Int64(0)});
+  const std::string same = c.builder().Cast(c.Add("Equal", {held, places}), DataType::kInt32);
+  const std::string all = c.Add("ReduceMin", {same, model.Int64s({-1})});
+  return c.Add("Where", {c.builder().Cast(all, DataType::kBool), places, model.Int64s(behind)});
+}
+
 absl::Status Gather(OperatorContext& c) {
   MP_RETURN_IF_ERROR(c.Expect(2, 1));
   const auto& options = c.Options2<schema::StablehloGatherOptions>();
@@ -178,16 +207,25 @@ absl::Status Scatter(OperatorContext& c) {
   const bool is_bool = c.Source(0).type == TensorType::BOOL;
   if (combination == "And" || combination == "Or") return c.Unsupported("it combines truth values");
   const DataType type = is_bool ? DataType::kBool : c.ComputeType(c.Source(0));
-  MP_ASSIGN_OR_RETURN(const std::string x, c.InAs(0, type));
+  MP_ASSIGN_OR_RETURN(std::string x, c.InAs(0, type));
   MP_ASSIGN_OR_RETURN(std::string values, c.InAs(2, type));
-  MP_ASSIGN_OR_RETURN(const std::string places, Places(c, 1, windows, /*hold=*/false));
+  MP_ASSIGN_OR_RETURN(std::string places, Places(c, 1, windows, /*hold=*/false));
+  const bool within = AllWithin(c, 1, windows);
+  if (!within) {
+    places = OrBehind(c, places, windows);
+    std::vector<int64_t> pads(2 * windows.operand.size(), 0);
+    pads[windows.operand.size()] = 1;
+    x = c.Add("Pad", {x, c.model().Int64s(pads)});
+  }
   values = c.builder().Transpose(values, InnerLast(inner, rank));
   Attributes attributes;
   if (combination == "Add") attributes.push_back({"reduction", std::string("add")});
   if (combination == "Mul") attributes.push_back({"reduction", std::string("mul")});
   if (combination == "Max") attributes.push_back({"reduction", std::string("max")});
   if (combination == "Min") attributes.push_back({"reduction", std::string("min")});
-  return c.Out(0, c.Add("ScatterND", {x, places, values}, std::move(attributes)), type);
+  std::string y = c.Add("ScatterND", {x, places, values}, std::move(attributes));
+  if (!within) y = c.builder().Slice(y, {0}, {windows.operand[0]}, {0});
+  return c.Out(0, y, type);
 }
 
 }  // namespace
