@@ -2,7 +2,7 @@
 # Measures every bar of the project in one run and prints each as a ratio against its limit (memcpy, cp and digest, raw
 # gRPC transfer). Nothing is asserted: read the table.
 #
-#   tests/bench/run.sh [SECTION...]      kernel big memory remote workers cancel digest calibration (default: all)
+#   tests/bench/run.sh [SECTION...]      kernel big memory conversion remote workers cancel digest calibration (default: all)
 #   tests/bench/run.sh training          a training step against libtorch's own C++ (build training_step_bench first)
 #   tests/bench/run.sh models DIR...     every model under these folders through every pass, see all_models.py
 #   tests/bench/run.sh peers MODEL DATA  beside ONNX Runtime's own quantizer, see peers.py (fetches it from PyPI once)
@@ -117,6 +117,59 @@ section_memory() {
   wait "$pid"
   row "peak anonymous memory, 3 GB model with sidecar (MiB)" "$(($(cat "$work/peak") / 1024))" "<= 256" ""
   rm -f "$work/out3.onnx" "$work"/weights-*.data
+}
+
+# cpu CMD...: user and system seconds of a command and its children, its output dropped.
+cpu() {
+  local TIMEFORMAT='%U %S'
+  { time "$@" >"$work/out.log" 2>&1; } 2>&1 | awk '{ print $1 + $2 }'
+}
+copy_file() {
+  rm -f "$work/copy"
+  cat "$1" >"$work/copy"
+}
+digest_both() { openssl dgst -sha256 "$1" "$2"; }
+convert_file() {
+  rm -f "$2"
+  "$bin/modelpress" convert "$1" -o "$2" --layout inline "${@:3}"
+}
+middle() { sort -n | sed -n "$((($1 + 1) / 2))p"; }
+
+# Files whose weights change their layout (.tflite) and that keep it (.pt2, safetensors).
+section_conversion() {
+  local megabytes=100 runs=5 kind from to gate bytes
+  [ -f "$work/filled.tflite" ] || python3 "$repo/tests/bench/make_sparse_weights.py" "$work" --filled $megabytes
+  for kind in tflite pt2 safetensors; do
+    from=$work/filled.$kind
+    to=$work/converted.onnx
+    [ $kind != safetensors ] || to=$work/converted.safetensors
+    bytes=$(stat -c %s "$from")
+    for gate in structure full; do
+      local copies=() digests=() conversions=() ratios=() with_digests=()
+      for ((i = 0; i < runs; i++)); do
+        copies+=("$(cpu copy_file "$from")")
+        conversions+=("$(cpu convert_file "$from" "$to" --gate $gate)")
+        digests+=("$(cpu digest_both "$from" "$to")")
+        ratios+=("$(ratio "${conversions[-1]}" "${copies[-1]}")")
+        with_digests+=("$(ratio "${conversions[-1]}" "$(calculate "${copies[-1]} + ${digests[-1]}")")")
+      done
+      row "CPU time of converting a $kind file, gate: $gate, against cat" "$(printf '%s\n' "${ratios[@]}" | middle $runs)" "<= 3" \
+        "$((bytes >> 20)) MiB, last: ${conversions[-1]} s against ${copies[-1]} s"
+      row "  against cat and the SHA-256 of both files, which are reported" "$(printf '%s\n' "${with_digests[@]}" | middle $runs)" "" \
+        "digests: ${digests[-1]} s"
+    done
+  done
+  [ -f "$work/big.tflite" ] || python3 "$repo/tests/bench/make_sparse_weights.py" "$work" 3
+  for kind in tflite pt2 safetensors; do
+    to=$work/converted.onnx
+    [ $kind != safetensors ] || to=$work/converted.safetensors
+    "$bin/modelpress" convert "$work/big.$kind" -o "$to" --gate structure --force >"$work/out.log" 2>&1 &
+    local pid=$!
+    peak_anonymous "$pid" "$work/peak"
+    wait "$pid"
+    row "peak anonymous memory, converting a 3 GB $kind file (MiB)" "$(($(cat "$work/peak") / 1024))" "<= 256" ""
+  done
+  rm -f "$work"/big.{tflite,pt2,safetensors} "$work"/filled.{tflite,pt2,safetensors} "$work"/converted.* "$work"/weights-*.data
 }
 
 section_remote() {
@@ -248,7 +301,7 @@ section_calibration() {
 section_training() { "$bin/training_step_bench"; }
 
 row "what" "measured" "bar" "details"
-[ $# -gt 0 ] || set -- kernel big memory remote workers cancel digest calibration
+[ $# -gt 0 ] || set -- kernel big memory conversion remote workers cancel digest calibration
 for section; do
   "section_$section"
 done
