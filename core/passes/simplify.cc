@@ -4,6 +4,7 @@
 //   nodes that are computed from constants alone  --> their result, up to a size
 //   Identity, Dropout, Cast twice, Concat of one  --> nothing
 //   Transpose - Relu - Concat - Transpose         --> Relu - Concat along the other axis (see core/rewrite/layout.h)
+//   Reshape - Reshape, Expand - Add and the like  --> one of them (see core/rewrite/merge_views.h)
 //   what nobody reads                             --> nothing
 //
 // A step that would make the model larger is taken back.
@@ -15,6 +16,7 @@
 #include "core/quant/weight_selection.h"
 #include "core/rewrite/clean_up.h"
 #include "core/rewrite/layout.h"
+#include "core/rewrite/merge_views.h"
 #include "core/runtime/fold_constants.h"
 
 namespace modelpress {
@@ -72,6 +74,7 @@ class SimplifyPass final : public Pass {
     MP_RETURN_IF_ERROR(Fold(model, cap, context, &report));
     if (context.progress) context.progress(0.5, "layout");
     MP_RETURN_IF_ERROR(cancellation.Check());
+    MP_RETURN_IF_ERROR(Views(model, context, &report));
     MP_RETURN_IF_ERROR(Layout(model, context, &report));
     MP_RETURN_IF_ERROR(cancellation.Check());
     MP_ASSIGN_OR_RETURN(const std::vector<CleanUp> merged, MergeEqualConstants(model));
@@ -106,6 +109,17 @@ class SimplifyPass final : public Pass {
               y = Transpose <perm = [0, 3, 1, 2]> (c) })",
          "simplify: {}",
          {"Add", "Relu"},
+         0},
+        {"views next to each other are one, and Expand before a broadcast goes",
+         R"(<ir_version: 8, opset_import: ["" : 17]>
+            g (float[2, 6] x, float[2, 1, 3] z) => (float[2, 2, 3] y)
+            <int64[3] s = {2, 3, 2}, int64[3] t = {2, 2, 3}>
+            { a = Reshape(x, s)
+              b = Reshape(a, t)
+              c = Expand(z, t)
+              y = Add(b, c) })",
+         "simplify: {}",
+         {"Reshape", "Add"},
          0},
         {"equal constants become one",
          R"(<ir_version: 8, opset_import: ["" : 17]>
@@ -143,6 +157,19 @@ class SimplifyPass final : public Pass {
     *report->add_skips() =
         MakeSkip(SkipReason::kWouldGrow, value.value, value.node,
                  FormatString("{} bytes, more than what it is computed from", value.bytes));
+  }
+
+  static absl::Status Views(Model& model, PassContext& context, PassReport* report) {
+    Model kept = model.Clone();
+    const uint64_t size = Size(model);
+    MP_ASSIGN_OR_RETURN(const int merged, MergeViews(model, *context.arena));
+    if (merged == 0 || Size(model) > size) {
+      model = std::move(kept);
+    } else {
+      report->add_changes()->set_what(
+          FormatString("{} views merged with their neighbours", merged));
+    }
+    return absl::OkStatus();
   }
 
   static absl::Status Layout(Model& model, PassContext& context, PassReport* report) {

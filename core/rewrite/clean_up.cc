@@ -125,4 +125,37 @@ absl::StatusOr<std::vector<CleanUp>> MergeEqualConstants(Model& model) {
   return done;
 }
 
+void GiveConstantOutputs(Model& model, const std::set<std::string>& kept_names) {
+  onnx::GraphProto& graph = *model.mutable_proto().mutable_graph();
+  absl::flat_hash_map<std::string, int> reads;
+  absl::flat_hash_map<std::string, onnx::TensorProto*> constants;
+  absl::flat_hash_set<std::string> outputs;
+  for (onnx::TensorProto& tensor : *graph.mutable_initializer()) constants[tensor.name()] = &tensor;
+  for (const auto& input : graph.input()) constants.erase(input.name());
+  for (const std::string& name : kept_names) constants.erase(name);
+  for (const auto& output : graph.output()) {
+    outputs.insert(output.name());
+    ++reads[output.name()];
+  }
+  for (const onnx::NodeProto& node : graph.node()) {
+    for (const std::string& input : node.input()) ++reads[input];
+    for (const onnx::AttributeProto& attribute : node.attribute()) {
+      if (attribute.has_g() || attribute.graphs_size() > 0) return;
+    }
+  }
+  google::protobuf::RepeatedPtrField<onnx::NodeProto> kept;
+  for (onnx::NodeProto& node : *graph.mutable_node()) {
+    const auto constant = node.op_type() == "Identity" && IsDefaultDomain(node.domain())
+                              ? constants.find(node.input(0))
+                              : constants.end();
+    if (constant == constants.end() || reads[node.input(0)] != 1 ||
+        !outputs.contains(node.output(0))) {
+      *kept.Add() = std::move(node);
+      continue;
+    }
+    constant->second->set_name(node.output(0));
+  }
+  graph.mutable_node()->Swap(&kept);
+}
+
 }  // namespace modelpress

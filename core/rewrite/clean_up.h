@@ -1,6 +1,7 @@
 // Clean-up that changes no result: nodes that only hand on their input, constants that are there twice.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,5 +25,8 @@ std::vector<CleanUp> RemoveIdentities(Model& model);
 // Initializers of the main graph with equal type, shape and bytes become one (the first). Those that are inputs too stay.
 // O(bytes).
 absl::StatusOr<std::vector<CleanUp>> MergeEqualConstants(Model& model);
+// Initializers of the main graph that nothing reads but an Identity that makes an output take the output's name, and the
+// Identity goes; those in `kept` stay. Models with subgraphs stay as they are, since those may read anything. O(nodes).
+void GiveConstantOutputs(Model& model, const std::set<std::string>& kept);
 
 }  // namespace modelpress

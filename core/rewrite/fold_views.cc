@@ -13,6 +13,7 @@
 #include "core/model/graph.h"
 #include "core/model/integers.h"
 #include "core/model/tensor.h"
+#include "core/rewrite/turn_constant.h"
 
 namespace modelpress {
 namespace {
@@ -142,6 +143,7 @@ class Folder {
     onnx::TensorProto* tensor = Constant(node.input(0));
     if (tensor == nullptr) return absl::OkStatus();
     if (op == "Cast") return Cast(node, *tensor);
+    if (op == "Transpose") return Transpose(node, tensor);
     const Dims64 from(tensor->dims().begin(), tensor->dims().end());
     std::optional<Dims64> to;
     if (op == "Reshape" || op == "Unsqueeze" || op == "Squeeze") {
@@ -170,6 +172,41 @@ class Folder {
       MP_RETURN_IF_ERROR(model_.SetInline(&made, Type(*tensor), *to, bytes));
     }
     return Add(std::move(made));
+  }
+
+  absl::Status Transpose(const onnx::NodeProto& node, onnx::TensorProto* tensor) {
+    const onnx::AttributeProto* attribute = FindAttribute(node, "perm");
+    const Dims64 from(tensor->dims().begin(), tensor->dims().end());
+    const DataType type = Type(*tensor);
+    if (attribute == nullptr || attribute->ints_size() != tensor->dims_size() ||
+        type == DataType::kString || BitsPerElement(type) < 8 || BitsPerElement(type) % 8 != 0)
+      return absl::OkStatus();
+    const Dims64 perm(attribute->ints().begin(), attribute->ints().end());
+    Dims64 sorted = perm, to;
+    std::ranges::sort(sorted);
+    for (size_t i = 0; i < sorted.size(); ++i) {
+      if (sorted[i] != static_cast<int64_t>(i)) return absl::OkStatus();
+      to.push_back(from[static_cast<size_t>(perm[i])]);
+    }
+    MP_ASSIGN_OR_RETURN(const auto bytes, model_.Bytes(*tensor));
+    const bool only_reader = reads_[tensor->name()] == 1;
+    if (!only_reader && bytes.size() > kSmall) return absl::OkStatus();
+    onnx::TensorProto made;
+    made.set_name(only_reader ? tensor->name() : node.output(0));
+    if (bytes.size() <= kInlineBytes) {
+      std::vector<std::byte> copy(bytes.size());
+      TransposeBytes(bytes, from, perm, BitsPerElement(type) / 8, copy);
+      MP_RETURN_IF_ERROR(model_.SetInline(&made, type, to, copy));
+    } else {
+      MP_ASSIGN_OR_RETURN(WeightArena::Room room, arena_.Allocate(bytes.size()));
+      TransposeBytes(bytes, from, perm, BitsPerElement(type) / 8, room.bytes);
+      MP_RETURN_IF_ERROR(model_.SetWeight(&made, type, to, std::move(room.weight)));
+    }
+    if (!only_reader) return Add(std::move(made));
+    *tensor = std::move(made);
+    renamed_[node.output(0)] = tensor->name();
+    reads_[tensor->name()] = reads_[node.output(0)];
+    return absl::OkStatus();
   }
 
   absl::Status Cast(const onnx::NodeProto& node, const onnx::TensorProto& tensor) {

@@ -38,7 +38,7 @@ int MergeEqualNodes(Model& model) {
   ForEachGraph(model.mutable_proto(), [&](onnx::GraphProto& graph, int) {
     absl::flat_hash_set<std::string> outputs;
     for (const auto& output : graph.output()) outputs.insert(output.name());
-    absl::flat_hash_map<std::string, const onnx::NodeProto*> seen;
+    absl::flat_hash_map<std::string, onnx::NodeProto*> seen;
     for (onnx::NodeProto& node : *graph.mutable_node()) {
       for (std::string& input : *node.mutable_input()) {
         if (const auto found = same.find(input); found != same.end()) input = found->second;
@@ -48,7 +48,24 @@ int MergeEqualNodes(Model& model) {
       const auto [first, is_new] = seen.emplace(std::move(key), &node);
       const bool kept = std::ranges::any_of(
           node.output(), [&](const std::string& name) { return outputs.contains(name); });
-      if (is_new || kept) continue;
+      if (is_new) continue;
+      if (kept) {
+        // The first one makes the output, if it makes none itself.
+        onnx::NodeProto& other = *first->second;
+        if (std::ranges::any_of(other.output(),
+                                [&](const std::string& name) { return outputs.contains(name); }))
+          continue;
+        for (int o = 0; o < node.output_size(); ++o) {
+          const std::string made = other.output(o), wanted = node.output(o);
+          if (made.empty()) continue;
+          ReplaceAllUses(graph, made, wanted);
+          for (auto& [from, to] : same) to = to == made ? wanted : to;
+          other.set_output(o, wanted);
+          node.set_output(o, made);
+        }
+        ++merged;
+        continue;
+      }
       for (int o = 0; o < node.output_size(); ++o) {
         if (!node.output(o).empty()) same[node.output(o)] = first->second->output(o);
       }

@@ -57,6 +57,27 @@ TEST(FoldViews, WhatOthersReadIsCopied) {
   EXPECT_THAT(copy->dims(), ElementsAre(2, 1));
 }
 
+TEST(FoldViews, TransposedWeightsAreStoredSo) {
+  Model model = ModelFromText(R"(<ir_version: 9, opset_import: ["" : 18]>
+    g (float[3, 2] x) => (float[3, 2] y, float[3, 2] z)
+    <float[2, 3] w = {1, 2, 3, 4, 5, 6}, float[2, 3] shared = {1, 2, 3, 4, 5, 6}> {
+      t = Transpose <perm = [1, 0]> (w)
+      y = Mul (x, t)
+      s = Transpose <perm = [1, 0]> (shared)
+      m = MatMul (s, shared)
+      v = MatMul (m, s)
+      z = Add (v, x)
+    })");
+  Fold(model);
+  for (const onnx::NodeProto& node : model.proto().graph().node())
+    EXPECT_NE(node.op_type(), "Transpose");
+  const onnx::TensorProto* w = FindInitializer(model, "w");
+  ASSERT_NE(w, nullptr);
+  EXPECT_THAT(w->dims(), ElementsAre(3, 2));
+  EXPECT_THAT(Values(model, *w), ElementsAre(1, 4, 2, 5, 3, 6));
+  EXPECT_THAT(FindInitializer(model, "shared")->dims(), ElementsAre(2, 3));
+}
+
 TEST(FoldViews, SmallConstantsAreCast) {
   Model model = ModelFromText(R"(<ir_version: 9, opset_import: ["" : 18]>
     g (float[2] x, int8[2] q) => (float[2] y, int8[2] z, int8[2] s)

@@ -21,13 +21,23 @@ TEST(MergeEqualNodes, MergesChainsAndKeepsOutputs) {
       y = Add (c, d)
       z = Sqrt (b)
     })");
-  EXPECT_EQ(MergeEqualNodes(model), 2);
+  EXPECT_EQ(MergeEqualNodes(model), 3);
   RemoveDead(model.mutable_proto());
   const auto& nodes = model.proto().graph().node();
-  ASSERT_EQ(nodes.size(), 4);
-  EXPECT_EQ(nodes[2].input(0), "c");
-  EXPECT_EQ(nodes[2].input(1), "c");
-  EXPECT_EQ(nodes[3].output(0), "z");  // an output keeps its node
+  ASSERT_EQ(nodes.size(), 3);
+  EXPECT_EQ(nodes[1].output(0), "z");  // an output keeps its name
+  EXPECT_EQ(nodes[2].input(0), "z");
+  EXPECT_EQ(nodes[2].input(1), "z");
+}
+
+TEST(MergeEqualNodes, TwoOutputsHaveTwoNodes) {
+  Model model = ModelFromText(R"(<ir_version: 9, opset_import: ["" : 18]>
+    g (float[2, 3] x) => (float[2, 3] y, float[2, 3] z) {
+      y = Abs (x)
+      z = Abs (x)
+    })");
+  EXPECT_EQ(MergeEqualNodes(model), 0);
+  EXPECT_EQ(model.proto().graph().node_size(), 2);
 }
 
 TEST(MergeEqualNodes, AttributesAndRandomnessKeepNodesApart) {
