@@ -133,12 +133,14 @@ class Converter {
         continue;
       const std::string name = output.name();
       onnx::NodeProto* producer = plan_.index().Producer(graph, name);
-      if (!main || producer == nullptr) {
+      onnx::TensorProto* constant =
+          producer == nullptr ? plan_.index().Constant(graph, name) : nullptr;
+      if (!main || (producer == nullptr && constant == nullptr)) {
         output.set_name(AddCast(graph, name, want, ""));
         continue;
       }
       // Outputs of the model keep their names: what makes the value gets another one.
-      renames_.push_back({&graph, producer, name, names_.Make(name + "_inner"), want});
+      renames_.push_back({&graph, producer, constant, name, names_.Make(name + "_inner"), want});
     }
   }
 
@@ -205,8 +207,12 @@ class Converter {
           if (input == rename.name) input = rename.inner;
         }
       }
-      for (std::string& output : *rename.producer->mutable_output()) {
-        if (output == rename.name) output = rename.inner;
+      if (rename.producer == nullptr) {
+        rename.constant->set_name(rename.inner);
+      } else {
+        for (std::string& output : *rename.producer->mutable_output()) {
+          if (output == rename.name) output = rename.inner;
+        }
       }
       for (auto& output : *rename.graph->mutable_output()) {
         if (output.name() == rename.inner) output.set_name(rename.name);
@@ -225,7 +231,8 @@ class Converter {
   };
   struct Rename {
     onnx::GraphProto* graph;
-    onnx::NodeProto* producer;
+    onnx::NodeProto* producer;  // or null, and it is a constant
+    onnx::TensorProto* constant;
     std::string name, inner;
     bool to_half;
   };

@@ -4,21 +4,25 @@
 #include <algorithm>
 #include <iterator>
 #include <utility>
+#include <vector>
 
 #include "core/quant/opset_lowering_rules.h"
 
 namespace modelpress {
 namespace {
 
-const LoweringRule* RuleFor(const onnx::NodeProto& node, int64_t from, int64_t target) {
+std::vector<const LoweringRule*> RulesFor(const onnx::NodeProto& node, int64_t from,
+                                          int64_t target) {
+  std::vector<const LoweringRule*> found;
   if (!IsDefaultDomain(node.domain()) || node.input_size() == 0 || node.output_size() == 0)
-    return nullptr;
+    return found;
   for (const auto rules : {InputRules(), PartRules()}) {
     for (const LoweringRule& rule : rules) {
-      if (rule.op == node.op_type() && target < rule.since && rule.since <= from) return &rule;
+      if (rule.op == node.op_type() && target < rule.since && rule.since <= from)
+        found.push_back(&rule);
     }
   }
-  return nullptr;
+  return found;
 }
 
 }  // namespace
@@ -27,7 +31,7 @@ void LowerNodes(Model& model, int64_t target) {
   const int64_t from = model.opset();
   bool any = false;
   ForEachGraph(std::as_const(model).proto(), [&](const onnx::GraphProto& graph, int) {
-    for (const onnx::NodeProto& node : graph.node()) any |= RuleFor(node, from, target) != nullptr;
+    for (const onnx::NodeProto& node : graph.node()) any |= !RulesFor(node, from, target).empty();
   });
   if (!any) return;
   Lowering lowering(model, target);
@@ -40,8 +44,10 @@ void LowerNodes(Model& model, int64_t target) {
     bool changed = false;
     for (onnx::NodeProto& node : *(*graph)->mutable_node()) {
       LoweredNodes made;
-      const LoweringRule* rule = RuleFor(node, from, target);
-      if (rule != nullptr && rule->lower(lowering, node, &made)) {
+      const auto rules = RulesFor(node, from, target);
+      if (std::ranges::any_of(rules, [&](const LoweringRule* rule) {
+            return rule->lower(lowering, node, &made);
+          })) {
         changed = true;
         std::ranges::move(made, std::back_inserter(nodes));
       } else {

@@ -181,6 +181,22 @@ bool DftAxisToAttribute(Lowering& l, const onnx::NodeProto& node, LoweredNodes* 
   return true;
 }
 
+// GridSample, 20: other names of the modes, and volumes.
+bool OldSampleNames(Lowering& l, const onnx::NodeProto& node, LoweredNodes* made) {
+  const auto shape = l.Shape(node.input(0));
+  const onnx::AttributeProto* mode = FindAttribute(node, "mode");
+  const std::string name = mode == nullptr ? "linear" : mode->s();
+  if (!shape.has_value() || shape->size() != 4 || (name != "linear" && name != "cubic"))
+    return false;
+  onnx::NodeProto& lower = made->emplace_back(node);
+  RemoveAttribute(lower, "mode");
+  onnx::AttributeProto* old_mode = lower.add_attribute();
+  old_mode->set_name("mode");
+  old_mode->set_type(onnx::AttributeProto::STRING);
+  old_mode->set_s("bi" + name);
+  return true;
+}
+
 constexpr LoweringRule kRules[] = {
     {"ReduceL1", 18, AxesToAttribute},
     {"ReduceL2", 18, AxesToAttribute},
@@ -201,6 +217,7 @@ constexpr LoweringRule kRules[] = {
     {"BatchNormalization", 14, DropTrainingMode},
     {"Shape", 15, ShapeThenSlice},
     {"DFT", 20, DftAxisToAttribute},
+    {"GridSample", 20, OldSampleNames},
 };
 
 }  // namespace

@@ -1,5 +1,7 @@
 // Taking newer nodes back: operators made of smaller ones, by their definition in the ONNX specification.
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <numeric>
 
@@ -125,6 +127,40 @@ bool Quantize16Bits(Lowering& l, const onnx::NodeProto& node, LoweredNodes* made
   return true;
 }
 
+// Pad, 19: wrap. The end before the whole and the beginning behind it, axis by axis.
+bool WrapFromParts(Lowering& l, const onnx::NodeProto& node, LoweredNodes* made) {
+  const onnx::AttributeProto* mode = FindAttribute(node, "mode");
+  const auto shape = l.Shape(node.input(0));
+  const auto pads = l.Integers(node, 1);
+  if (mode == nullptr || mode->s() != "wrap" || HasInput(node, 3) || !shape.has_value() ||
+      !pads.has_value() || pads->size() != 2 * shape->size())
+    return false;
+  std::vector<size_t> axes;
+  for (size_t axis = 0; axis < shape->size(); ++axis) {
+    const int64_t before = (*pads)[axis], after = (*pads)[shape->size() + axis];
+    if (before == 0 && after == 0) continue;
+    if (before < 0 || after < 0 || std::max(before, after) > (*shape)[axis]) return false;
+    axes.push_back(axis);
+  }
+  std::string x = node.input(0);
+  for (const size_t axis : axes) {
+    const int64_t before = (*pads)[axis], after = (*pads)[shape->size() + axis];
+    const std::string where = l.Int64s({static_cast<int64_t>(axis)});
+    std::vector<std::string> parts;
+    if (before > 0) {
+      const std::string end = l.Int64s({std::numeric_limits<int64_t>::max()});
+      parts.push_back(l.Append(made, node, "Slice", {x, l.Int64s({-before}), end, where}));
+    }
+    parts.push_back(x);
+    if (after > 0) {
+      parts.push_back(l.Append(made, node, "Slice", {x, l.Int64s({0}), l.Int64s({after}), where}));
+    }
+    x = l.Append(made, node, "Concat", std::move(parts), /*last=*/axis == axes.back());
+    SetInt(made->back(), "axis", static_cast<int64_t>(axis));
+  }
+  return !axes.empty();
+}
+
 constexpr LoweringRule kRules[] = {
     {"DequantizeLinear", 21, Dequantize16Bits},
     {"QuantizeLinear", 21, Quantize16Bits},
@@ -132,6 +168,7 @@ constexpr LoweringRule kRules[] = {
     {"HardSwish", 14, HardSwishFromParts},
     {"Mish", 18, MishFromParts},
     {"LayerNormalization", 17, LayerNormalizationFromParts},
+    {"Pad", 19, WrapFromParts},
 };
 
 }  // namespace

@@ -82,7 +82,9 @@ std::string Obstacle(const onnx::NodeProto& node, int64_t from, int64_t target,
   if (then == nullptr || then->Deprecated()) return "it came later";
   if (now->SinceVersion() == then->SinceVersion()) return "";
   // Other meaning or other names of the same attributes.
-  if (op == "GridSample" || op == "GroupNormalization" || op == "RoiAlign")
+  if (op == "GroupNormalization" || op == "RoiAlign") return "it meant something else";
+  // Its older names of modes are there after lowering.
+  if (op == "GridSample" && !StringAttribute(node, "mode").starts_with("bi"))
     return "it meant something else";
   // Inference is the same in all versions from 9 on.
   if (op == "BatchNormalization" &&

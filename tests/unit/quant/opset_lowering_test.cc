@@ -63,6 +63,15 @@ constexpr LoweringCase kCases[] = {
         <float scale = {0.0001}, int16 zero = {-5}> {
         codes = QuantizeLinear (x, scale, zero)
         y = DequantizeLinear (codes, scale, zero) })"},
+    {"samples at points", 17, R"(g (float[1, 1, 3, 4] x) => (float[1, 1, 2, 2] y)
+        <float[1, 2, 2, 2] grid = {-0.5, 0.25, 0.1, 0.9, 1.2, -1.0, 0.3, -0.4}> {
+        y = GridSample <mode = "linear", align_corners = 1> (x, grid) })"},
+    {"cubic samples", 17, R"(g (float[1, 1, 3, 4] x) => (float[1, 1, 2, 2] y)
+        <float[1, 2, 2, 2] grid = {-0.5, 0.25, 0.1, 0.9, 1.2, -1.0, 0.3, -0.4}> {
+        y = GridSample <mode = "cubic", padding_mode = "border"> (x, grid) })"},
+    {"padding around", 13, R"(g (float[2, 3, 4] x) => (float[2, 6, 5] y)
+        <int64[6] pads = {0, 1, 0, 0, 2, 1}> {
+        y = Pad <mode = "wrap"> (x, pads) })"},
     {"in a branch", 13,
      R"(g (float[2, 3, 4] x) => (float[2, 3] y) <bool yes = {1}, int64[1] axes = {2}> {
         y = If (yes) <
