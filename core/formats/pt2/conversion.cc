@@ -29,6 +29,7 @@ bool TakesComplex(std::string_view target) {
       "aten.fft_ifft", "aten.fft_fft2", "aten.fft_ifft2", "aten.fft_fftn", "aten.fft_ifftn",
       "aten.fft_rfft2", "aten.fft_rfftn", "aten.fft_irfft2", "aten.fft_irfftn", "aten._fft_c2c",
       "aten._fft_r2c", "aten._fft_c2r", "aten.fft_fftshift", "aten.fft_ifftshift", "aten.stft",
+      "aten.istft",
       // other shapes and parts of a tensor: axes are counted from the first
       "aten.clone", "aten.alias", "aten.detach", "aten.contiguous", "aten.view", "aten.reshape",
       "aten.flatten", "aten.unflatten", "aten._unsafe_view", "aten.view_copy", "aten.unsqueeze",
@@ -129,6 +130,8 @@ absl::StatusOr<std::string> GraphScope::Value(const std::string& name) {
                                                                    weight.dims, weight.data));
     found = conversion_.weights.emplace(std::move(key), std::move(value)).first;
   }
+  if (conversion_.module_weights.contains(weight_name->second))
+    conversion_.variables.insert(found->second);
   Bind(name, found->second);
   weight_values_[name] = found->second;
   return found->second;

@@ -31,9 +31,14 @@ struct Conversion {
   // Weights that were added already, by where their bytes are, their type and shape: tied ones are one.
   std::map<std::string, std::string> weights;
   std::vector<std::string> notes;
-  int depth = 0;                             // graphs inside of graphs
-  double constant_elements = 0;              // of constants that no weight is
-  std::set<std::string, std::less<>> zeros;  // values that are 0 in every element
+  int depth = 0;                                          // graphs inside of graphs
+  double constant_elements = 0;                           // of constants that no weight is
+  std::set<std::string, std::less<>> zeros;               // values that are 0 in every element
+  std::map<std::string, std::string, std::less<>> fills;  // values of one number, and the number
+  // Parameters and buffers, by their names in the module, and the initializers that they are: what callers may give anew,
+  // or the module change.
+  std::set<std::string, std::less<>> module_weights;
+  std::set<std::string> variables;
 };
 
 // One graph of the source being translated into one graph of the result.

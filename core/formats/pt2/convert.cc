@@ -10,10 +10,12 @@
 #include "core/formats/pt2/conversion.h"
 #include "core/formats/pt2/expression.h"
 #include "core/model/graph.h"
+#include "core/rewrite/clean_up.h"
 #include "core/rewrite/fold_integers.h"
 #include "core/rewrite/fold_views.h"
 #include "core/rewrite/layout.h"
 #include "core/rewrite/merge_nodes.h"
+#include "core/rewrite/merge_views.h"
 #include "core/rewrite/value_shapes.h"
 
 namespace modelpress::pt2 {
@@ -158,6 +160,8 @@ absl::Status DeclareInputs(GraphScope& scope, onnx::GraphProto* graph) {
       case InputSpec::Kind::kConstant:
         MP_RETURN_IF_ERROR(CheckWeight(program, spec, scope.Meta(argument.text)));
         scope.BindWeight(argument.text, spec.target);
+        if (spec.kind != InputSpec::Kind::kConstant)
+          scope.conversion().module_weights.insert(spec.target);
         break;
       case InputSpec::Kind::kOther:
         if (argument.kind == Kind::kTensor) {
@@ -293,6 +297,9 @@ absl::Status CleanUpGraph(Model& model, WeightArena& arena, const JobContext& co
   MP_RETURN_IF_ERROR(FoldViews(model, arena));
   MergeEqualNodes(model);
   RemoveDead(model.mutable_proto());
+  MP_RETURN_IF_ERROR(MergeViews(model, arena).status());
+  MergeEqualNodes(model);
+  RemoveDead(model.mutable_proto());
   MP_RETURN_IF_ERROR(OptimizeLayout(model, arena, context));
   RemoveDead(model.mutable_proto());
   return absl::OkStatus();
@@ -330,6 +337,8 @@ absl::StatusOr<Model> ConvertProgram(const Program& program, const Import& optio
                                                             std::string(status.message())));
   }
   MP_RETURN_IF_ERROR(CleanUpGraph(model, conversion.builder.arena(), context));
+  // Weights of the module keep their names.
+  GiveConstantOutputs(model, conversion.variables);
   if (notes != nullptr) {
     *notes = std::move(conversion.notes);
     for (std::string& note : TransposeNotes(model)) notes->push_back(std::move(note));

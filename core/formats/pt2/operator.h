@@ -110,6 +110,8 @@ class OperatorContext {
   void MarkZeros() { zeros_ = true; }
   // Whether the value is known to be 0 in every element.
   bool IsZeros(const std::string& value) const { return scope_.conversion().zeros.contains(value); }
+  // The number that every element of the value is, without axes; "" where that is not known.
+  std::string FillOf(const std::string& value) const;
   // An integer of the graph.
   void OutScalar(const std::string& value) { Bind(0, value); }
 
@@ -145,10 +147,15 @@ class OperatorContext {
   // The shape of a tensor of the graph as an int64 vector, constant if it is known.
   std::string ShapeOf(std::string_view name);
   std::string ShapeOf(const TensorMeta& meta, const std::string& value);
+  // The value broadcast to a shape; a constant up to 1024 elements where it is a number.
   std::string Expand(const std::string& value, const TensorMeta& to);
 
  private:
   void Bind(int o, const std::string& value);
+  // A constant without axes; null for all else, and for parameters and buffers.
+  const onnx::TensorProto* NumberConstant(const std::string& value);
+  // A number as a constant of that shape; "" where it is none, or of many elements.
+  std::string Repeated(const std::string& value, const Ints& dims);
 
   GraphScope& scope_;
   const Node& node_;

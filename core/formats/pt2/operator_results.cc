@@ -29,6 +29,8 @@ void OperatorContext::Finish() {
     }
     scope_.Bind(outputs_[o], place->second);
     if (zeros_ && o == 0) conversion().zeros.insert(place->second);
+    if (const std::string number = FillOf(value); !number.empty())
+      conversion().fills[place->second] = number;
   }
 }
 
@@ -87,14 +89,45 @@ std::string OperatorContext::Reshape(const std::string& value, const TensorMeta&
   return Add("Reshape", {value, *shape}, {{"allowzero", int64_t{1}}});
 }
 
+std::string OperatorContext::FillOf(const std::string& value) const {
+  const auto found = scope_.conversion().fills.find(value);
+  return found == scope_.conversion().fills.end() ? "" : found->second;
+}
+
+const onnx::TensorProto* OperatorContext::NumberConstant(const std::string& value) {
+  if (conversion().variables.contains(value)) return nullptr;
+  const onnx::TensorProto* constant = model().FindConstant(value);
+  return constant != nullptr && constant->dims_size() == 0 ? constant : nullptr;
+}
+
+std::string OperatorContext::Repeated(const std::string& value, const Ints& dims) {
+  constexpr uint64_t kMostConstant = 1024;
+  const onnx::TensorProto* number = NumberConstant(value);
+  const absl::StatusOr<uint64_t> count = ElementCount(dims);
+  if (number == nullptr || !count.ok() || *count > kMostConstant) return "";
+  const absl::StatusOr<std::span<const std::byte>> one = model().model().Bytes(*number);
+  if (!one.ok()) return "";
+  std::vector<std::byte> all;
+  for (uint64_t i = 0; i < *count; ++i) all.insert(all.end(), one->begin(), one->end());
+  return model().Constant(modelpress::Type(*number), dims, all);
+}
+
 std::string OperatorContext::Expand(const std::string& value, const TensorMeta& to) {
   if (!status_.ok()) return "";
+  if (to.is_static()) {
+    if (std::string all = Repeated(value, Kept(to).dims()); !all.empty()) {
+      conversion().fills[all] = value;
+      return all;
+    }
+  }
   absl::StatusOr<std::string> shape = scope_.ShapeValue(Kept(to).sizes);
   if (!shape.ok()) {
     Fail(shape.status());
     return "";
   }
-  return Add("Expand", {value, *shape});
+  std::string all = Add("Expand", {value, *shape});
+  if (NumberConstant(value) != nullptr) conversion().fills[all] = value;
+  return all;
 }
 
 }  // namespace modelpress::pt2

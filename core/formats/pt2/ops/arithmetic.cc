@@ -1,7 +1,8 @@
 // Arithmetic of two or three operands, with PyTorch's type promotion: the result's type is the one that is computed in.
 //
 //   add, sub, mul, div, maximum, minimum, pow -> the ONNX operator; alpha is multiplied in first
-//   div with rounding_mode, floor_divide      -> integers: (a - a mod b) / b; floats as torch computes them, from fmod
+//   div with rounding_mode, floor_divide      -> integers: (a - a mod b) / b; floats from fmod, as torch computes them:
+//     a / b rounded down would be one too many where a / b is rounded up to a whole number (1 // 0.1 is 9)
 //   remainder -> has the sign of the divisor; fmod -> that of the dividend
 //   atan2 -> Atan(y / x) with its quadrant      clamp -> Clip, or Max and Min of tensors
 #include <numbers>
@@ -80,16 +81,13 @@ std::string FloorDivide(OperatorContext& c, const Pair& pair) {
   if (pair.type == DataType::kInt32 || pair.type == DataType::kInt64) {
     return c.Add("Div", {c.Add("Sub", {a, c.Add("Mod", {a, b})}), b});
   }
-  const std::string zero = c.Number(pair.type, 0), one = c.Number(pair.type, 1);
+  const std::string zero = c.Number(pair.type, 0);
   const std::string mod = c.Add("Mod", {a, b}, {{"fmod", int64_t{1}}});
-  std::string quotient = c.Add("Div", {c.Add("Sub", {a, mod}), b});
+  // A whole number but for rounding.
+  const std::string quotient = c.Add("Round", {c.Add("Div", {c.Add("Sub", {a, mod}), b})});
   const std::string other_sign = c.Add("Less", {c.Add("Mul", {c.Add("Sign", {mod}), b}), zero});
-  quotient = c.Add("Where", {other_sign, c.Add("Sub", {quotient, one}), quotient});
-  const std::string floor = c.Add("Floor", {quotient});
-  const std::string up =
-      c.Add("Greater", {c.Add("Sub", {quotient, floor}), c.Number(pair.type, 0.5)});
-  const std::string rounded = c.Add("Where", {up, c.Add("Add", {floor, one}), floor});
-  return c.Add("Where", {c.Add("Equal", {b, zero}), c.Add("Div", {a, b}), rounded});
+  const std::string down = c.Add("Sub", {quotient, c.Cast(other_sign, DataType::kBool, pair.type)});
+  return c.Add("Where", {c.Add("Equal", {b, zero}), c.Add("Div", {a, b}), down});
 }
 
 void Divide(OperatorContext& c) {
@@ -156,14 +154,16 @@ void Clamp(OperatorContext& c) {
 void Atan2(OperatorContext& c) {
   const DataType type = FloatOnly(c.Target().type);
   const std::string y = c.InAs("self", type), x = c.InAs("other", type);
-  const std::string zero = c.Number(type, 0), pi = c.Number(type, std::numbers::pi);
-  const std::string angle = c.Add("Atan", {c.Add("Div", {y, x})});
-  const std::string upper = c.Add("GreaterOrEqual", {y, zero});
-  const std::string turned =
-      c.Add("Where", {upper, c.Add("Add", {angle, pi}), c.Add("Sub", {angle, pi})});
-  const std::string result = c.Add("Where", {c.Add("Less", {x, zero}), turned, angle});
-  const std::string origin = c.Add("And", {c.Add("Equal", {x, zero}), c.Add("Equal", {y, zero})});
-  c.Out(c.Add("Where", {origin, zero, result}), type);
+  const std::string zero = c.Number(type, 0);
+  // Instead of 0 a number so small that every y but 0 divided by it is infinite or close to it.
+  const std::string tiny = c.Number(type, type == DataType::kFloat16 ? 6e-8 : 1e-45);
+  const std::string divisor = c.Add("Where", {c.Add("Equal", {x, zero}), tiny, x});
+  const std::string angle = c.Add("Atan", {c.Add("Div", {y, divisor})});
+  const std::string half_turn =
+      c.Add("Where", {c.Add("Less", {y, zero}), c.Number(type, -std::numbers::pi),
+                      c.Number(type, std::numbers::pi)});
+  const std::string left = c.Add("Where", {c.Add("Less", {x, zero}), half_turn, zero});
+  c.Out(c.Add("Add", {angle, left}), type);
 }
 
 void Lerp(OperatorContext& c) {

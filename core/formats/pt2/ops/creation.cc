@@ -21,19 +21,7 @@ void Filled(OperatorContext& c) {
                             : name.contains("ones") ? c.Number(type, 1)
                                                     : c.Number(type, 0);
   if (name.contains("zeros")) c.MarkZeros();
-  const TensorMeta& target = c.Target();
-  const absl::StatusOr<uint64_t> count = target.is_static()
-                                             ? ElementCount(target.dims())
-                                             : absl::StatusOr<uint64_t>(kMostConstant + 1);
-  if (target.rank() == 0) return c.Out(value);
-  const onnx::TensorProto* number = c.model().FindConstant(value);
-  if (number == nullptr || !count.ok() || *count > kMostConstant)
-    return c.Out(c.Expand(value, target));
-  const absl::StatusOr<std::span<const std::byte>> one = c.model().model().Bytes(*number);
-  if (!one.ok()) return c.Fail(one.status());
-  std::vector<std::byte> all;
-  for (uint64_t i = 0; i < *count; ++i) all.insert(all.end(), one->begin(), one->end());
-  c.Out(c.model().Constant(type, target.dims(), all));
+  c.Out(c.Target().rank() == 0 ? value : c.Expand(value, c.Target()));
 }
 
 void ScalarTensor(OperatorContext& c) { c.Out(c.InAs("s", c.OutType())); }

@@ -17,8 +17,9 @@ void Cosine(OperatorContext& c) {
   const DataType type = ComputeType(c.Target().type);
   const std::string a = c.InAs("x1", type), b = c.InAs("x2", type);
   const int rank = std::max(c.Rank("x1"), c.Rank("x2"));
-  const int64_t axis =
-      c.Axis("dim", 1, rank) - rank;  // from the end: the other one may have fewer axes
+  int64_t axis = c.Axis("dim", 1, rank);
+  // From the end, where one of them has fewer axes.
+  if (c.Rank("x1") != c.Rank("x2")) axis -= rank;
   const std::string epsilon = c.Number(type, c.Float("eps", 1e-8));
   const auto divided = [&](const std::string& x) {
     return c.Add("Div", {x, c.Add("Max", {Length(c, x, {axis}, true), epsilon})});

@@ -5,6 +5,7 @@
 //   nonzero -> Transpose(NonZero)          masked_select -> Compress
 //   one_hot -> comparison with 0 .. n-1    bucketize, searchsorted -> how many boundaries lie below
 #include <limits>
+#include <numeric>
 
 #include "core/formats/pt2/operator.h"
 
@@ -127,6 +128,12 @@ void OneHot(OperatorContext& c) {
     return c.Malformed("its input is not int64");
   const std::string x = c.Unsqueeze(Indices(c, "self"), {-1});
   const int64_t classes = c.Int("num_classes", -1);
+  constexpr int64_t kMostConstant = 4096;
+  if (classes >= 0 && classes <= kMostConstant) {
+    Ints all(static_cast<size_t>(classes));
+    std::iota(all.begin(), all.end(), 0);
+    return c.Out(c.Add("Equal", {x, c.Ints64(all)}), DataType::kBool);
+  }
   std::string count = c.model().Int64(classes);
   if (classes < 0) {
     const std::string largest = c.Add("ReduceMax", {c.In("self")}, {{"keepdims", int64_t{0}}});

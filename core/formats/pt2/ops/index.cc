@@ -152,6 +152,21 @@ bool FillMask(OperatorContext& c) {
   return true;
 }
 
+// What reading gives, if the program says the extents of everything; indices that are broadcast to each other are not
+// worked out.
+bool KnownShape(OperatorContext& c, const std::vector<Index>& indices, const Ints& perm,
+                const Ints& behind, std::vector<Extent>* sizes) {
+  std::vector<Extent> in_order = indices[0].sizes;
+  for (const Index& index : indices) {
+    if (index.counted || index.sizes != indices[0].sizes) return false;
+  }
+  for (size_t i = indices.size(); i < perm.size(); ++i)
+    in_order.push_back(c.Meta("self").sizes[static_cast<size_t>(perm[i])]);
+  if (in_order.size() != behind.size()) return false;
+  for (const int64_t axis : behind) sizes->push_back(in_order[static_cast<size_t>(axis)]);
+  return true;
+}
+
 void Write(OperatorContext& c) {
   if (FillMask(c)) return;
   std::vector<Index> indices;
@@ -168,13 +183,18 @@ void Write(OperatorContext& c) {
   const int64_t rest = rank - static_cast<int64_t>(indices.size());
   // The values' shape: what the indices give and the other axes, in the order in which reading gives them.
   const Ints behind = Behind(index_rank, ResultAxis(indices), index_rank + rest);
-  const std::string of_places = c.Add("Shape", {places}, {{"end", int64_t{-1}}});
-  const std::string of_rest =
-      c.Add("Shape", {first}, {{"start", static_cast<int64_t>(indices.size())}});
-  std::string shape = c.Concat({of_places, of_rest}, 0);
   const bool moved = !std::ranges::is_sorted(behind);
-  if (moved) shape = c.Add("Gather", {shape, c.Ints64(behind)}, {{"axis", int64_t{0}}});
-  values = c.Add("Expand", {values, shape});
+  TensorMeta wanted{.type = c.Target().type};
+  if (KnownShape(c, indices, perm, behind, &wanted.sizes)) {
+    if (c.Meta("values").sizes != wanted.sizes) values = c.Expand(values, wanted);
+  } else {
+    const std::string of_places = c.Add("Shape", {places}, {{"end", int64_t{-1}}});
+    const std::string of_rest =
+        c.Add("Shape", {first}, {{"start", static_cast<int64_t>(indices.size())}});
+    std::string shape = c.Concat({of_places, of_rest}, 0);
+    if (moved) shape = c.Add("Gather", {shape, c.Ints64(behind)}, {{"axis", int64_t{0}}});
+    values = c.Add("Expand", {values, shape});
+  }
   if (moved) values = c.builder().Transpose(values, Inverse(behind));
   Attributes attributes;
   if (accumulate) attributes.push_back({"reduction", std::string("add")});

@@ -1,6 +1,6 @@
 // Padding: pad, constant_pad_nd, reflection_pad, replication_pad.
 //
-//   constant -> Pad (negative amounts cut)    reflect -> Pad "reflect"    replicate -> Pad "edge"
+//   constant -> Pad (negative amounts cut; Slice where nothing is added)    reflect -> Pad "reflect"    replicate -> Pad "edge"
 //   circular -> Pad "wrap"
 // torch lists amounts from the last axis on, begin and end of each.
 #include <algorithm>
@@ -14,14 +14,16 @@ namespace {
 constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();
 
 std::string Cut(OperatorContext& c, std::string x, Ints& begins, Ints& ends) {
+  Ints first, last, axes;
   for (size_t axis = 0; axis < begins.size(); ++axis) {
     if (begins[axis] >= 0 && ends[axis] >= 0) continue;
-    const int64_t begin = std::max<int64_t>(0, -begins[axis]);
-    x = c.Slice(x, static_cast<int64_t>(axis), begin, ends[axis] < 0 ? ends[axis] : kEnd);
+    first.push_back(std::max<int64_t>(0, -begins[axis]));
+    last.push_back(ends[axis] < 0 ? ends[axis] : kEnd);
+    axes.push_back(static_cast<int64_t>(axis));
     begins[axis] = std::max<int64_t>(0, begins[axis]);
     ends[axis] = std::max<int64_t>(0, ends[axis]);
   }
-  return x;
+  return axes.empty() ? x : c.builder().Slice(x, first, last, axes);
 }
 
 void Pad(OperatorContext& c) {
@@ -48,7 +50,11 @@ void Pad(OperatorContext& c) {
   const bool kernel =
       own != DataType::kInt16 && own != DataType::kUint16 && own != DataType::kBfloat16;
   const DataType type = kernel ? own : ComputeType(c.Target().type);
-  std::string x = Cut(c, c.InAs("self", type), begins, ends);
+  std::string x = c.InAs("self", type);
+  const auto adds = [](const Ints& list) {
+    return std::ranges::any_of(list, [](int64_t amount) { return amount > 0; });
+  };
+  if (mode != "constant" || (!adds(begins) && !adds(ends))) x = Cut(c, x, begins, ends);
   Ints pads = begins;
   pads.insert(pads.end(), ends.begin(), ends.end());
   if (std::ranges::all_of(pads, [](int64_t amount) { return amount == 0; })) return c.Out(x, type);

@@ -3,7 +3,7 @@
 //   max_pool -> MaxPool; avg_pool -> AveragePool
 //   ceil_mode: torch drops a last window that would start in the padding and divides sums by what of a window lies within
 //     the padded input. The number of windows is worked out here and the end padded to it; averages are put right by a
-//     constant factor for each window.
+//     constant factor for each window, unless padding does not count in them.
 //   indices count within a channel (ONNX: within the whole tensor)
 //   adaptive_avg_pool -> ReduceMean for one window, AveragePool for equal ones, else a product with a matrix of shares for
 //     each axis; adaptive_max_pool -> Gather of each window, then ReduceMax
@@ -127,9 +127,25 @@ Ints Divisors(const Window& window, size_t axis, bool with_padding) {
   return divisors;
 }
 
+Ints Twice(const Ints& list) {
+  Ints twice = list;
+  twice.insert(twice.end(), list.begin(), list.end());
+  return twice;
+}
+
+// Whether ONNX's rounding up gives as many windows as torch's.
+bool RoundsUpAlike(const Window& window) {
+  for (size_t i = 0; i < window.in.size(); ++i) {
+    const int64_t room = window.in[i] + 2 * window.begin[i] - window.kernel[i];
+    if ((room + window.stride[i] - 1) / window.stride[i] + 1 != window.out[i]) return false;
+  }
+  return true;
+}
+
 void AveragePool(OperatorContext& c) {
   Window window;
   if (!Read(c, &window)) return;
+  const int axes = window.axes;
   const DataType type = FloatOnly(c.Target().type);
   bool added = false, with_padding = c.Bool("count_include_pad", true);
   std::string x = Batched(c, type, window.axes, &added);
@@ -138,6 +154,15 @@ void AveragePool(OperatorContext& c) {
   if (window.ceil && std::ranges::contains(window.out, -1)) {
     return c.Refuse("it rounds up, and its extents are not known before the model runs",
                     "give --input-shape");
+  }
+  if (uneven && divisor == 0 && (!with_padding || std::ranges::count(window.begin, 0) == axes) &&
+      RoundsUpAlike(window)) {
+    const std::string y = c.Add("AveragePool", {x},
+                                {{"kernel_shape", window.kernel},
+                                 {"strides", window.stride},
+                                 {"pads", Twice(window.begin)},
+                                 {"ceil_mode", int64_t{1}}});
+    return c.Out(added ? c.Squeeze(y, {0}) : y, type);
   }
   Ints pads = Pads(window);
   if (uneven) {

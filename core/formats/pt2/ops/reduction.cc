@@ -4,8 +4,10 @@
 //   var, std   -> mean of the squared differences, times n / (n - correction)
 //   norm       -> by its order: ReduceSum of powers, ReduceMax and ReduceMin of magnitudes for infinity
 //   logsumexp  -> m + log(sum(exp(x - m))), m the largest
-//   any, all, count_nonzero -> sums of truth values; argmax, argmin -> ArgMax, ArgMin, the first of equal ones
+//   any, all -> the largest and smallest truth value; of what may be empty, and count_nonzero: sums of truth values
+//   argmax, argmin -> ArgMax, ArgMin, the first of equal ones
 //   max, min with a dim -> values and their first place
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -134,6 +136,15 @@ void Truth(OperatorContext& c) {
   const std::string x = c.InAs("self", DataType::kBool);
   const bool all = c.name() == "all";
   const Ints axes = c.Axes("dim", c.Rank("self"));
+  const bool filled =
+      std::ranges::all_of(axes, [&](int64_t axis) { return c.Extent("self", axis) > 0; });
+  if (filled && c.name() != "count_nonzero") {
+    if (axes.empty()) return c.Out(x, DataType::kBool);
+    const std::string number = c.Cast(x, DataType::kBool, DataType::kInt32);
+    const std::string extreme =
+        Reduce(c, all ? "ReduceMin" : "ReduceMax", number, axes, c.Bool("keepdim", false));
+    return c.Out(extreme, DataType::kInt32);
+  }
   const std::string counted =
       c.Cast(all ? c.Add("Not", {x}) : x, DataType::kBool, DataType::kInt64);
   const std::string sum = Reduce(c, "ReduceSum", counted, axes, c.Bool("keepdim", false));

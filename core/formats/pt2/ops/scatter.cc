@@ -3,7 +3,7 @@
 //   scatter, scatter_add, scatter_reduce -> ScatterElements with its reduction; a source that is larger than the index is
 //     cut to it. Without include_self the places are first set to what does not count.
 //   index_add, index_copy, index_fill    -> their axis first, ScatterND, and back
-//   masked_scatter -> the n-th true place takes the n-th element: Gather by a running count of the mask, then Where
+//   masked_scatter -> the n-th true place takes the n-th element: ScatterND at NonZero
 //   fill, zero, copy -> Expand to the tensor's shape (they are mostly seen in place)
 #include <limits>
 #include <numeric>
@@ -114,9 +114,10 @@ void AlongAxis(OperatorContext& c) {
   if (c.Rank("index") == 0) index = c.Reshape(index, Ints{1});
   std::string updates;
   if (name == "index_fill") {
-    const std::string rest = c.Add("Shape", {x}, {{"start", int64_t{1}}});
-    updates =
-        c.Add("Expand", {c.InAs("value", type), c.Concat({c.Add("Shape", {index}), rest}, 0)});
+    TensorMeta rows{.type = c.Target().type};
+    for (const int64_t i : perm) rows.sizes.push_back(c.Meta("self").sizes[static_cast<size_t>(i)]);
+    rows.sizes[0] = c.Rank("index") == 0 ? pt2::Extent{.value = 1} : c.Meta("index").sizes[0];
+    updates = c.Expand(c.InAs("value", type), rows);
   } else {
     updates = c.InAs("source", type);
     if (c.Rank("source") == 0) return c.Refuse("its source has no axes");
@@ -133,17 +134,19 @@ void AlongAxis(OperatorContext& c) {
 
 void MaskedScatter(OperatorContext& c) {
   const DataType type = ComputeType(c.Target().type);
-  const std::string x = c.InAs("self", type);
+  std::string x = c.InAs("self", type);
   std::string mask = c.InAs("mask", DataType::kBool);
-  if (c.Meta("mask").sizes != c.Target().sizes) mask = c.Expand(mask, c.Target());
-  const std::string flat = c.Reshape(c.Cast(mask, DataType::kBool, DataType::kInt64), Ints{-1});
-  const std::string count =
-      c.Add("Sub", {c.Add("CumSum", {flat, c.model().Int64(0)}), c.model().Int64(1)});
-  const std::string place = c.Add("Max", {count, c.model().Int64(0)});
   const std::string source = c.Reshape(c.InAs("source", type), Ints{-1});
-  const std::string taken = c.Add("Gather", {source, place}, {{"axis", int64_t{0}}});
-  const std::string shaped = c.Add("Reshape", {taken, c.ShapeOf(c.Target(), x)});
-  c.Out(c.Add("Where", {mask, shaped, x}), type);
+  if (c.Target().rank() == 0) {
+    const std::string first = c.Reshape(c.Slice(source, 0, 0, 1), Ints{});
+    return c.Out(c.Add("Where", {mask, first, x}), type);
+  }
+  if (c.Meta("mask").sizes != c.Target().sizes) mask = c.Expand(mask, c.Target());
+  if (c.Meta("self").sizes != c.Target().sizes) x = c.Expand(x, c.Target());
+  const std::string places = c.Add("NonZero", {mask});  // [axes, places]
+  const std::string count = c.Add("Shape", {places}, {{"start", int64_t{1}}});
+  const std::string taken = c.Add("Slice", {source, c.Ints64({0}), count, c.Ints64({0})});
+  c.Out(c.Add("ScatterND", {x, c.builder().Transpose(places, {1, 0}), taken}), type);
 }
 
 void Fill(OperatorContext& c) {

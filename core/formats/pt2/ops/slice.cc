@@ -64,9 +64,32 @@ void Slice(OperatorContext& c) {
                         c.Ints64({step})}));
 }
 
-// `parent` with elements begin, begin + step, ... before end along the axis replaced by `child`.
-std::string Replace(OperatorContext& c, const std::string& parent, const std::string& child,
-                    int64_t axis, int64_t begin, int64_t end, int64_t step, int64_t extent) {
+// Whether the runtime's Where has a kernel for the type.
+bool HasWhere(DataType type) {
+  return type == DataType::kFloat || type == DataType::kFloat16 || type == DataType::kDouble ||
+         type == DataType::kInt32 || type == DataType::kInt64;
+}
+
+// `parent` with elements begin, begin + step, ... before end along the axis replaced by `child`, which lacks the axis if
+// it is `squeezed`.
+std::string Replace(OperatorContext& c, const std::string& parent, std::string child, int64_t axis,
+                    int64_t begin, int64_t end, int64_t step, int64_t extent,
+                    bool squeezed = false) {
+  const std::string number = c.FillOf(child);
+  constexpr int64_t kMostMask = 4096;
+  if (!number.empty() && extent <= kMostMask && HasWhere(c.OnnxType("self")) &&
+      (begin != 0 || end != extent || step != 1)) {
+    // One number: chosen by the place along the axis.
+    std::vector<uint8_t> mask;
+    for (int64_t i = 0; i < extent; ++i)
+      mask.push_back(i >= begin && i < end && (i - begin) % step == 0 ? 1 : 0);
+    Ints dims(static_cast<size_t>(c.Rank("self") - axis), 1);
+    dims[0] = extent;
+    const std::string replaced =
+        c.model().Constant(DataType::kBool, dims, std::as_bytes(std::span(mask)));
+    return c.Add("Where", {replaced, number, parent});
+  }
+  if (squeezed) child = c.Unsqueeze(child, {axis});
   if (begin == 0 && end == extent && step == 1) return child;
   if (step == 1) {
     Names parts;
@@ -125,7 +148,7 @@ std::string ReplaceSelected(OperatorContext& c, const std::string& parent,
     c.Malformed("its index does not exist");
     return "";
   }
-  return Replace(c, parent, c.Unsqueeze(child, {axis}), axis, place, place + 1, 1, extent);
+  return Replace(c, parent, child, axis, place, place + 1, 1, extent, /*squeezed=*/true);
 }
 
 std::string SelectBack(OperatorContext& c, const std::string& parent, const std::string& child,
@@ -137,6 +160,12 @@ std::string SelectBack(OperatorContext& c, const std::string& parent, const std:
 void Narrow(OperatorContext& c) {
   const std::string x = c.In("self");
   const int64_t axis = SliceAxis(c);
+  if (c.Find("start") != nullptr && c.Find("start")->kind == Argument::Kind::kInt &&
+      c.Find("length") != nullptr && c.Find("length")->kind == Argument::Kind::kInt) {
+    const int64_t begin = c.Int("start", 0), length = c.Int("length", 0);
+    if (begin >= 0 && length >= 0 && length <= kEnd - begin)
+      return c.Out(c.Slice(x, axis, begin, begin + length));
+  }
   const std::string start = c.IntVector("start"), length = c.IntVector("length");
   c.Out(c.Add("Slice", {x, start, c.Add("Add", {start, length}), c.Ints64({axis})}));
 }
@@ -164,8 +193,8 @@ void Unbind(OperatorContext& c) {
 std::string UnbindBack(OperatorContext& c, const std::string& parent, const std::string& child,
                        int index) {
   const int64_t axis = SliceAxis(c);
-  return Replace(c, parent, c.Unsqueeze(child, {axis}), axis, index, index + 1, 1,
-                 c.output_count());
+  return Replace(c, parent, child, axis, index, index + 1, 1, c.output_count(),
+                 /*squeezed=*/true);
 }
 
 // Extents of the outputs along the axis; empty where one is not known.

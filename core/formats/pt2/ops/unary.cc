@@ -2,8 +2,8 @@
 //
 //   sin, cos, exp, log, sqrt, erf, sigmoid, floor, ...  -> the ONNX operator of that name
 //   rsqrt -> Reciprocal(Sqrt)    square -> x * x    log2, log10 -> Log / log(base)    trunc -> Where(x < 0, Ceil, Floor)
-//   expm1 -> 2t / (1 - t), t = tanh(x/2), near 0, else exp(x) - 1 (both exact where they are used)
-//   log1p -> log(u) * x / (u - 1), u = 1 + x (Kahan)
+//   expm1 -> (exp(x) + 1) tanh(x/2), which is the same and loses nothing near 0
+//   log1p -> log(u) + (x - (u - 1)) / u, u = 1 + x: what rounding took from u is put back
 // Integers are promoted to float32 where the function is not one of integers; rounding leaves integers as they are.
 #include <cmath>
 #include <numbers>
@@ -122,20 +122,15 @@ void Composed(OperatorContext& c) {
   if (name == "log1p") {
     const std::string u = c.Add("Add", {x, one});
     const std::string step = c.Add("Sub", {u, one});
-    const std::string nothing = c.Add("Equal", {step, c.Number(type, 0)});
-    const std::string safe = c.Add("Where", {nothing, one, step});
-    const std::string log = c.Add("Log", {u});
-    // At infinity the correction is inf / inf.
-    const std::string large = c.Add("Greater", {u, c.Number(type, 1e7)});
-    const std::string exact = c.Add("Div", {c.Add("Mul", {log, x}), safe});
-    return c.Out(c.Add("Where", {nothing, x, c.Add("Where", {large, log, exact})}), type);
+    const std::string lost = c.Add("Div", {c.Add("Sub", {x, step}), u});
+    // Nothing is lost at infinity and at -1, where this is inf - inf and 0 / 0.
+    const std::string exact = c.Add("Equal", {x, step});
+    const std::string rest = c.Add("Where", {exact, c.Number(type, 0), lost});
+    return c.Out(c.Add("Add", {c.Add("Log", {u}), rest}), type);
   }
   // expm1
-  const std::string t = c.Add("Tanh", {c.Add("Mul", {x, c.Number(type, 0.5)})});
-  const std::string near = c.Add("Div", {c.Add("Add", {t, t}), c.Add("Sub", {one, t})});
-  const std::string far = c.Add("Sub", {c.Add("Exp", {x}), one});
-  const std::string is_near = c.Add("Less", {c.Add("Abs", {x}), c.Number(type, 0.5)});
-  c.Out(c.Add("Where", {is_near, near, far}), type);
+  const std::string half = c.Add("Tanh", {c.Add("Mul", {x, c.Number(type, 0.5)})});
+  c.Out(c.Add("Mul", {c.Add("Add", {c.Add("Exp", {x}), one}), half}), type);
 }
 
 void Erfc(OperatorContext& c) {
