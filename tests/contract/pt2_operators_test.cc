@@ -21,20 +21,9 @@ using pt2::OperatorRegistry;
 
 // Operators that are only known so that the refusal says what to do.
 constexpr std::string_view kRefused[] = {
-    "aten.rand",
-    "aten.randn",
-    "aten.randint",
-    "aten.rand_like",
-    "aten.randn_like",
-    "aten.randint_like",
-    "aten.randperm",
-    "aten.bernoulli",
-    "aten.multinomial",
-    "aten.normal",
-    "aten.uniform",
-    "aten.poisson",
-    "aten._upsample_bilinear2d_aa",
-    "aten._upsample_bicubic2d_aa",
+    "aten.rand",        "aten.randn",        "aten.randint",  "aten.rand_like",
+    "aten.randn_like",  "aten.randint_like", "aten.randperm", "aten.bernoulli",
+    "aten.multinomial", "aten.normal",       "aten.uniform",  "aten.poisson",
 };
 
 void AddTargets(const json& graph, std::set<std::string>* targets) {

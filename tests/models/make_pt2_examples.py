@@ -233,7 +233,98 @@ class Made:
         return {"as_floats": list(value)}
 
 
+def smoothed(image, out, cubic):
+    """Antialiased resize of [rows, columns]: means weighted by a triangle, or by a cubic with a = -0.5."""
+    def kernel(d):
+        d = abs(d)
+        if not cubic: return max(0., 1 - d)
+        return 1.5 * d ** 3 - 2.5 * d ** 2 + 1 if d < 1 else -.5 * d ** 3 + 2.5 * d ** 2 - 4 * d + 2 if d < 2 else 0.
+    for axis in (0, 1):
+        size, wanted = image.shape[axis], out[axis]
+        step = size / wanted
+        rows = []
+        for o in range(wanted):
+            weights = np.array([kernel((i + .5 - (o + .5) * step) / max(step, 1)) for i in range(size)])
+            rows.append(np.tensordot(weights / weights.sum(), image, (0, axis)))
+        image = np.stack(rows, axis)
+    return image.astype(np.float32)
+
+
+def deformed(image, offset, weight, mask):
+    """deform_conv2d of one image [channels, rows, columns], one group, stride 1, no padding."""
+    def pixel(c, y, x): return image[c, y, x] if 0 <= y < image.shape[1] and 0 <= x < image.shape[2] else 0.
+    def between(c, y, x):
+        i, j = int(np.floor(y)), int(np.floor(x))
+        return sum(pixel(c, i + a, j + b) * (1 - abs(y - i - a)) * (1 - abs(x - j - b)) for a in (0, 1) for b in (0, 1))
+    out = np.zeros((weight.shape[0],) + offset.shape[1:])
+    kw = weight.shape[3]
+    for (o, y, x), _ in np.ndenumerate(out):
+        for (c, i, j), w in np.ndenumerate(weight[o]):
+            k = i * kw + j
+            out[o, y, x] += w * mask[k, y, x] * between(c, y + i + offset[2 * k, y, x], x + j + offset[2 * k + 1, y, x])
+    return out.astype(np.float32)
+
+
+def attended(q, k, v, bias):
+    """Attention in which rows without anything to look at give zeros."""
+    scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1]) + bias
+    dead = (scores == -np.inf).all(-1, keepdims=True)
+    e = np.exp(scores - np.where(dead, 0, scores.max(-1, keepdims=True)))
+    return np.where(dead, 0, e / np.where(dead, 1, e.sum(-1, keepdims=True))).astype(np.float32) @ v
+
+
 def made_here():
+    edges = np.float32([np.inf, -np.inf, np.nan, -1, -2, 0, 1e-30, 1e-8, -1e-8, 1e8, 3e38, -20, 20, 87])
+    with np.errstate(all="ignore"):
+        yield Made("aten.expm1.default", {"self": edges}, np.expm1(edges), name="expm1 everywhere")
+        yield Made("aten.log1p.default", {"self": edges}, np.log1p(edges), name="log1p everywhere")
+    q, k, v = (np.random.default_rng(3).standard_normal((3, 1, 3, 4)).astype(np.float32))
+    seen = np.array([[True, True, False], [False] * 3, [True] * 3])
+    bias = np.where(seen, 0, -np.inf).astype(np.float32)
+    lost = q.copy()
+    lost[0, 2] = np.nan
+    attention = "aten.scaled_dot_product_attention.default"
+    yield Made(attention, {"query": q, "key": k, "value": v, "attn_mask": seen}, attended(q, k, v, bias), name="attention to nothing")
+    yield Made(attention, {"query": lost, "key": k, "value": v, "attn_mask": bias}, attended(lost, k, v, bias), name="attention of NaN")
+    square = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    for equation in ("bii->bi", "bii->ib", "bii->", "ijj->ji"):
+        yield Made("aten.einsum.default", {"equation": equation, "tensors": [square]}, np.einsum(equation, square), name="einsum " + equation)
+    yield Made("aten.einsum.default", {"equation": "bij,bij->b", "tensors": [square, square]}, np.einsum("bij,bij->b", square, square), name="einsum of equal axes")
+    picture = np.random.default_rng(4).standard_normal((5, 7)).astype(np.float32)
+    for target, cubic in (("aten._upsample_bilinear2d_aa.default", False), ("aten._upsample_bicubic2d_aa.default", True)):
+        yield Made(target, {"self": picture[None, None], "output_size": [3, 9], "align_corners": False}, smoothed(picture, (3, 9), cubic)[None, None])
+    places = np.random.default_rng(5)
+    f = lambda *shape: places.standard_normal(shape).astype(np.float32)
+    image, offset, weight, mask = f(2, 4, 5), f(8, 3, 4), f(3, 2, 2, 2), f(4, 3, 4)
+    yield Made("torchvision.deform_conv2d.default",
+               {"input": image[None], "weight": weight, "offset": offset[None], "mask": mask[None], "bias": np.zeros(3, np.float32), "stride_h": 1,
+                "stride_w": 1, "pad_h": 0, "pad_w": 0, "dilation_h": 1, "dilation_w": 1, "groups": 1, "offset_groups": 1, "use_mask": True},
+               deformed(image, offset, weight, mask)[None])
+    yield Made("torchvision.roi_pool.default",
+               {"input": np.arange(36, dtype=np.float32).reshape(1, 1, 6, 6), "rois": np.float32([[0, 0, 0, 3, 3], [0, 2, 1, 5, 4]]), "spatial_scale": 1.,
+                "pooled_height": 2, "pooled_width": 2}, np.float32([[[[7, 9], [19, 21]]], [[[15, 17], [27, 29]]]]))
+    grid = np.arange(6, dtype=np.float32).reshape(2, 3)
+    yield Made("aten.masked_scatter.default", {"self": grid, "mask": np.array([[False, True, False], [True, True, False]]), "source": np.float32([7, 8, 9, 10])},
+               np.float32([[0, 7, 2], [8, 9, 5]]))
+    yield Made("aten.masked_scatter.default", {"self": grid, "mask": np.zeros((2, 3), bool), "source": np.float32([7])}, grid, name="masked_scatter of nothing")
+    yield Made("aten.pad.default", {"self": grid, "pad": [-1, 2, 1, -1], "mode": "constant", "value": 5.},
+               np.float32([[5, 5, 5, 5], [1, 2, 5, 5]]), name="pad that cuts")
+    yield Made("aten.any.dim", {"self": np.zeros((2, 0), bool), "dim": 1}, np.array([False, False]), name="any of nothing")
+    yield Made("aten.all.dim", {"self": np.zeros((2, 0), bool), "dim": 1}, np.array([True, True]), name="all of nothing")
+    holes = np.float32([[1, np.nan, 3], [np.nan] * 3, [2, 4, 6]])
+    yield Made("aten.nanmean.default", {"self": holes, "dim": [1]}, np.float32([2, np.nan, 4]))
+    inf = np.inf
+    yield Made("aten._safe_softmax.default", {"self": np.float32([[0, -inf], [-inf, -inf], [np.nan, -inf]]), "dim": -1},
+               np.float32([[1, 0], [0, 0], [np.nan, np.nan]]), name="_safe_softmax of nothing")
+    curve = np.float32([[1, 3, 2], [0, 4, -2]])
+    yield Made("aten.trapezoid.dx", {"y": curve, "dx": .5, "dim": 1}, np.float32([2.25, 1.5]))
+    yield Made("aten.cumulative_trapezoid.dx", {"y": curve, "dim": 1}, np.float32([[2, 4.5], [2, 3]]))
+    yield Made("aten.vander.default", {"x": np.float32([2, -3, 0]), "N": 4}, np.vander(np.float32([2, -3, 0]), 4))
+    line = np.arange(8, dtype=np.float32)[None]
+    yield Made("aten.avg_pool1d.default", {"self": line, "kernel_size": [3], "stride": [2], "padding": [1], "ceil_mode": True, "count_include_pad": False},
+               np.float32([[.5, 2, 4, 6, 7]]), name="avg_pool without padding")
+    yield Made("aten.avg_pool1d.default", {"self": line[:, :6], "kernel_size": [4], "stride": [3], "padding": [0], "ceil_mode": True},
+               np.float32([[1.5, 4]]), name="avg_pool of a cut window")
     rng = np.random.default_rng(7)
     f = lambda *shape: (rng.random(shape, np.float32) * 2 - 1).astype(np.float32)
     x, y = f(2, 3), f(2, 3)
@@ -477,6 +568,27 @@ def programs_here():
                      ("", {"as_tensors": [{"name": "xs"}]}), ("", {"as_tensors": []})],
                     [t("z"), t("ys")])],
                   {}, {"z": sums[-1], "ys": sums * steps})
+    times = np.arange(24)
+    signal = np.sin(times * times / 40).astype(np.float32)
+    window = np.hamming(8).astype(np.float32)
+    frames = np.stack([np.fft.rfft(signal[i:i + 8] * window) for i in range(0, 17, 4)], 1).astype(np.complex64)
+    yield several("a signal from its frames", {"s": parts(frames), "w": window},
+                  [("aten.view_as_complex.default", [("self", t("s"))], [t("c")]),
+                   ("aten.istft.default", [("self", t("c")), ("n_fft", {"as_int": 8}), ("hop_length", {"as_int": 4}), ("window", t("w")), ("center", {"as_bool": False})], [t("y")]),
+                   ("aten.istft.default", [("self", t("c")), ("n_fft", {"as_int": 8}), ("hop_length", {"as_int": 4}), ("window", t("w")), ("length", {"as_int": 12})], [t("z")])],
+                  {"c": frames}, {"y": signal, "z": signal[4:16]})
+    row = np.float32([[1, 2, 3], [4, 5, 6]])
+    changed = row.copy()
+    changed[:, 1:] = 0
+    changed[0] = 5
+    yield several("numbers written into parts", {"x": row},
+                  [("aten.clone.default", [("self", t("x"))], [t("c")]),
+                   ("aten.slice.Tensor", [("self", t("c")), ("dim", {"as_int": 1}), ("start", {"as_int": 1}), ("end", {"as_int": 3})], [t("s")]),
+                   ("aten.fill_.Scalar", [("self", t("s")), ("value", {"as_float": 0.})], [t("f")]),
+                   ("aten.select.int", [("self", t("c")), ("dim", {"as_int": 0}), ("index", {"as_int": 0})], [t("r")]),
+                   ("aten.fill_.Scalar", [("self", t("r")), ("value", {"as_float": 5.})], [t("g")]),
+                   ("aten.add.Tensor", [("self", t("c")), ("other", {"as_int": 0})], [t("z")])],
+                  {"c": row, "s": row[:, 1:], "f": row[:, 1:], "r": row[0], "g": row[0]}, {"z": changed})
     free = {"as_expr": {"expr_str": "Symbol('u0', integer=True)"}}
     yield several("numbers of the graph", {"x": x, "k": np.int64(5)},
                   [("aten.sym_numel.default", [("self", t("x"))], [sym("n")]),

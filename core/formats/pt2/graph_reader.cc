@@ -162,7 +162,11 @@ absl::StatusOr<Argument> GraphParser::ParseList(std::string_view kind, const jso
     } else if (kind == "as_optional_tensors") {
       argument.kind = Kind::kTensors;
       argument.names.emplace_back();
-      if (const json* tensor = Member(item, "as_tensor"); tensor != nullptr) {
+      // Version 5 has the name alone.
+      if (const json* tensor = Member(item, "as_tensor");
+          tensor != nullptr && tensor->is_string()) {
+        argument.names.back() = tensor->get<std::string>();
+      } else if (tensor != nullptr) {
         MP_ASSIGN_OR_RETURN(argument.names.back(), Text(*tensor, "name"));
       }
     } else if (kind == "as_ints") {

@@ -146,6 +146,20 @@ TEST(Pt2Reader, InputShapesFixWhatIsFree) {
   EXPECT_EQ(ReasonOf(Read(RawZip(OldLayout()), options).status()), ERROR_REASON_RECIPE_INVALID);
 }
 
+TEST(Pt2Reader, OptionalTensorsOfVersionFiveAreBareNames) {
+  json program = Program();
+  program["schema_version"]["major"] = 5;
+  const json nothing = {{"as_none", json::array()}};
+  for (const json& written : {json("x"), json{{"name", "x"}}}) {
+    const json tensor = {{"as_tensor", written}};
+    program["graph_module"]["graph"]["nodes"][0]["inputs"][0]["arg"] = {
+        {"as_optional_tensors", json::array({nothing, tensor})}};
+    const auto parsed = pt2::ParseProgram(program.dump());
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    EXPECT_THAT(parsed->graph.nodes[0].inputs[0].second.names, ElementsAre("", "x"));
+  }
+}
+
 TEST(Pt2Reader, RefusesArchivesThatLie) {
   constexpr ErrorReason kMalformed = ERROR_REASON_MODEL_MALFORMED;
   struct Case {
@@ -391,7 +405,7 @@ TEST(Pt2Convert, NamesEveryOperatorThatStandsInTheWay) {
   std::string last = "x";
   int number = 0;
   for (const char* target : {"mylib.scan.default", "aten.rand_like.default", "mylib.scan.default",
-                             "aten._upsample_bilinear2d_aa.vec"}) {
+                             "aten.bernoulli.default"}) {
     const std::string name = "n" + std::to_string(number++);
     nodes.push_back({{"target", std::string("torch.ops.") + target},
                      {"inputs", {{{"name", "self"}, {"arg", Tensor(last.c_str())}}}},
@@ -408,7 +422,25 @@ TEST(Pt2Convert, NamesEveryOperatorThatStandsInTheWay) {
   EXPECT_THAT(std::string(model.status().message()),
               AllOf(HasSubstr("4 operators"), HasSubstr("2 x mylib.scan.default, first \"n0\""),
                     HasSubstr("1 x aten.rand_like.default, first \"n1\""),
-                    HasSubstr("_upsample_bilinear2d_aa"), HasSubstr("antialias=False")));
+                    HasSubstr("1 x aten.bernoulli.default, first \"n3\""),
+                    HasSubstr("give them to the module as an input")));
+}
+
+TEST(Pt2Convert, ConstantsThatAreOutputsAreInitializers) {
+  json program = Program();
+  json& graph = program["graph_module"]["graph"];
+  graph["tensor_values"]["linear"] = Meta({2, 2});
+  graph["nodes"][0] = {{"target", "torch.ops.aten.full.default"},
+                       {"inputs",
+                        {{{"name", "size"}, {"arg", {{"as_ints", {2, 2}}}}},
+                         {{"name", "fill_value"}, {"arg", {{"as_float", 3.0}}}}}},
+                       {"outputs", {Tensor("linear")}}};
+  const auto model = Read(RawZip(OldLayout(program.dump())));
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(model->proto().graph().node_size(), 0);
+  const onnx::TensorProto* constant = testing::FindInitializer(*model, "linear");
+  ASSERT_NE(constant, nullptr);
+  EXPECT_THAT(testing::Values(*model, *constant), ElementsAre(3, 3, 3, 3));
 }
 
 TEST(Pt2Expression, EvaluatesWhatSympyWrites) {

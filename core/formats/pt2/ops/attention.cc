@@ -1,8 +1,8 @@
 // Scaled dot-product attention: softmax(q k^T * scale + mask) v.
 //
 //   scale -> 1 / sqrt(E) where it is left out     is_causal -> keys up to the query's own place, counted from the first
-//   masks of truth values -> minus infinity where false; others are added; rows in which nothing is left give zeros, as in
-//   torch's math kernel since 2.5     enable_gqa -> each head of keys and values for as many heads of queries
+//   masks of truth values -> minus infinity added where false (what is NaN stays so, as in torch); others are added
+//   rows in which nothing is left give zeros, as in torch's kernels since 2.5     enable_gqa -> each head of keys and values for as many heads of queries
 #include <cmath>
 #include <limits>
 
@@ -78,14 +78,16 @@ void Attention(OperatorContext& c) {
   if (c.Has(mask)) {
     masked = true;
     if (c.Type(mask) == ScalarType::kBool) {
-      scores = c.Add("Where", {c.In(mask), scores, nothing});
+      scores = c.Add("Add", {scores, c.Add("Where", {c.In(mask), c.Number(type, 0), nothing})});
     } else {
       scores = c.Add("Add", {scores, c.InAs(mask, type)});
     }
   }
   std::string weights = c.Add("Softmax", {scores}, {{"axis", int64_t{-1}}});
-  // Of a row of minus infinities, Softmax makes NaN.
-  if (masked) weights = c.Add("Where", {c.Add("IsNaN", {weights}), c.Number(type, 0), weights});
+  // Of a row of minus infinities, Softmax makes NaN. (In other rows the weight of one is 0 anyway, and where a score is NaN
+  // the weights of the others do not matter.)
+  if (masked)
+    weights = c.Add("Where", {c.Add("Equal", {scores, nothing}), c.Number(type, 0), weights});
   c.Out(c.Add("MatMul", {weights, v}), type);
 }
 

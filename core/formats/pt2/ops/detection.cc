@@ -2,6 +2,7 @@
 //
 //   nms -> NonMaxSuppression of one class in one image; both give indices by falling score
 //   roi_align -> RoiAlign; the first column of the boxes is the number of the image
+//   roi_pool -> MaxRoiPool, which rounds boxes as Caffe does, as torchvision
 #include "core/formats/pt2/operator.h"
 
 namespace modelpress::pt2 {
@@ -36,11 +37,24 @@ void RoiAlign(OperatorContext& c) {
         type);
 }
 
+void RoiPool(OperatorContext& c) {
+  const int64_t height = c.Int("pooled_height", 1), width = c.Int("pooled_width", 1);
+  if (c.output_count() > 1 && c.Wants(1)) return c.Refuse("the places of its maxima are read");
+  constexpr int64_t kMost = 1 << 20;
+  if (height < 1 || width < 1 || height > kMost || width > kMost)
+    return c.Malformed("its result is empty or absurd");
+  c.Out(c.Add("MaxRoiPool", {c.InAs("input", DataType::kFloat), c.InAs("rois", DataType::kFloat)},
+              {{"pooled_shape", Ints{height, width}},
+               {"spatial_scale", static_cast<float>(c.Float("spatial_scale", 1))}}),
+        DataType::kFloat);
+}
+
 }  // namespace
 
 void RegisterPt2Operators_detection(OperatorRegistry& registry) {
   registry.Add("torchvision.nms", Nms);
   registry.Add("torchvision.roi_align", RoiAlign);
+  registry.Add("torchvision.roi_pool", RoiPool);
 }
 
 }  // namespace modelpress::pt2

@@ -2,7 +2,9 @@
 //
 // Tensors are taken together two by two: axes that only one of them has and nobody needs are summed first; then the axes
 // of both come in the order batch (in both and needed), own, shared (in both and summed), the own ones as one and the
-// shared ones as one, and MatMul does the rest. (The runtime's Einsum writes past its buffers where nothing is left.)
+// shared ones as one, and MatMul does the rest; Mul and ReduceSum where both have the same axes. Diagonals (an axis that
+// one tensor has twice) are taken first. ONNX's Einsum does no more than that: version 1.21 of the runtime writes past its
+// buffers where no axis is left, and does not run sums of one tensor whose axes change places.
 #include <algorithm>
 #include <set>
 
@@ -17,6 +19,11 @@ struct Labelled {
   std::string axes;
   TensorMeta meta;  // extents of the axes
 };
+
+bool HasTwice(std::string axes) {
+  std::ranges::sort(axes);
+  return std::ranges::adjacent_find(axes) != axes.end();
+}
 
 // The letters of one operand, "..." replaced by capitals that count from the end; "" if they do not fit its rank.
 std::string Expand(OperatorContext& c, std::string_view term, int rank, int ellipsis) {
@@ -34,13 +41,33 @@ std::string Expand(OperatorContext& c, std::string_view term, int rank, int elli
     for (int k = count; k > 0; --k) axes.push_back(static_cast<char>('\x80' + k));
     i += 2;
   }
-  std::string sorted = axes;
-  std::ranges::sort(sorted);
-  if (std::ranges::adjacent_find(sorted) != sorted.end()) {
-    c.Refuse("it takes a diagonal", "use torch.diagonal before it");
+  if (rank < 0 && HasTwice(axes)) {
+    c.Malformed("its result has an axis twice");
     return "";
   }
   return axes;
+}
+
+// Elements whose places along the axes of one letter are equal.
+void TakeDiagonals(OperatorContext& c, Labelled* x) {
+  if (!HasTwice(x->axes)) return;
+  Labelled kept;
+  std::string equation, result;
+  for (size_t i = 0; i < x->axes.size(); ++i) {
+    size_t place = kept.axes.find(x->axes[i]);
+    if (place == std::string::npos) {
+      place = kept.axes.size();
+      kept.axes.push_back(x->axes[i]);
+      kept.meta.sizes.push_back(x->meta.sizes[i]);
+      result.push_back(static_cast<char>('a' + place));
+    } else if (kept.meta.sizes[place] != x->meta.sizes[i] || x->meta.sizes[i].value == 0) {
+      return c.Refuse("it takes a diagonal of axes with different extents, or of nothing");
+    }
+    equation.push_back(static_cast<char>('a' + place));
+  }
+  if (kept.axes.size() > 26) return c.Refuse("it has more than 26 axes");
+  kept.value = c.Add("Einsum", {x->value}, {{"equation", equation + "->" + result}});
+  *x = std::move(kept);
 }
 
 Extent ExtentOf(const Labelled& x, char axis) { return x.meta.sizes[x.axes.find(axis)]; }
@@ -110,6 +137,14 @@ Labelled Multiply(OperatorContext& c, Labelled a, Labelled b, const std::string&
     if (b.axes.contains(axis)) (needed.contains(axis) ? batch : shared).push_back(axis);
   }
   const std::string rows = only(a, b, true), columns = only(b, a, true);
+  if (rows.empty() && columns.empty()) {
+    Order(c, &b, a.axes);
+    Labelled result{.value = c.Add("Mul", {a.value, b.value}), .axes = a.axes};
+    for (size_t i = 0; i < a.axes.size(); ++i)
+      result.meta.sizes.push_back(a.meta.sizes[i].value == 1 ? b.meta.sizes[i] : a.meta.sizes[i]);
+    Sum(c, &result, shared);
+    return result;
+  }
   const std::string product =
       c.Add("MatMul", {Grouped(c, a, batch, rows, shared), Grouped(c, b, batch, shared, columns)});
   Labelled result{.axes = batch + rows + columns};
@@ -181,6 +216,8 @@ void Einsum(OperatorContext& c) {
     if (terms[i].contains('.'))
       ellipsis = std::max(ellipsis, meta.rank() - static_cast<int>(terms[i].size() - 3));
     operands.push_back({values[i], axes, meta});
+    TakeDiagonals(c, &operands.back());
+    if (!c.ok()) return;
   }
   std::string result;
   if (arrow != std::string::npos) {

@@ -2,7 +2,6 @@
 //
 //   fft_rfft, fft_fft, fft_ifft -> DFT, where they cut or pad a product with a matrix of cosines and sines
 //   fft_irfft -> MatMul      those over several axes -> DFT along each, MatMul where the result is real
-//   stft -> Gather of the frames, times the window, DFT
 //   real, imag, complex, conj, angle       -> Gather, Concat, and their formulas
 #include <cmath>
 #include <numbers>
@@ -256,44 +255,6 @@ void OverAxes(OperatorContext& c) {
   c.Out(c.Add("Mul", {x, c.Number(type, factor)}), type);
 }
 
-void Stft(OperatorContext& c) {
-  if (c.Bool("center", false))
-    return c.Refuse("it pads its input itself", "call it with center=False on a padded signal");
-  const DataType type = DataType::kFloat;
-  const int rank = c.Rank("self");
-  const int64_t size = c.Int("n_fft", 0), hop = c.Int("hop_length", std::max<int64_t>(size / 4, 1));
-  const int64_t length = c.Int("win_length", size), extent = c.Extent("self", rank - 1);
-  if (rank < 1 || rank > 2 || IsComplex(c.Type("self"))) return c.Refuse("its input is complex");
-  if (extent < 0)
-    return c.Refuse("the length of its signal is not known before the model runs",
-                    "give --input-shape");
-  if (size < 1 || size > extent || size > (1 << 14) || hop < 1 || length < 1 || length > size)
-    return c.Malformed("its frames do not fit its signal");
-  const bool onesided = c.Bool("onesided", true);
-  const int64_t frames = (extent - size) / hop + 1;
-  if (!c.Affordable(static_cast<double>(frames) * static_cast<double>(size))) return;
-  Ints table;
-  for (int64_t f = 0; f < frames; ++f) {
-    for (int64_t n = 0; n < size; ++n) table.push_back(f * hop + n);
-  }
-  std::string x = c.Add(
-      "Gather",
-      {c.InAs("self", type),
-       c.model().Constant(DataType::kInt64, Ints{frames, size}, std::as_bytes(std::span(table)))},
-      {{"axis", int64_t{-1}}});
-  if (c.Has("window")) {
-    std::string window = c.InAs("window", type);
-    const int64_t left = (size - length) / 2;
-    if (length < size) window = c.Add("Pad", {window, c.Ints64({left, size - length - left})});
-    x = c.Add("Mul", {x, window});
-  }
-  std::string y = Along(c, c.Unsqueeze(x, {-1}), rank, false, onesided);
-  if (c.Bool("normalized", false))
-    y = c.Add("Mul", {y, c.Number(type, 1 / std::sqrt(static_cast<double>(size)))});
-  // [batch, frames, bins, 2] -> [batch, bins, frames, 2]
-  c.Out(c.builder().Transpose(y, rank == 2 ? Ints{0, 2, 1, 3} : Ints{1, 0, 2}), type);
-}
-
 void Parts(OperatorContext& c) {
   const std::string_view name = c.name();
   const std::string x = c.In("self");
@@ -328,7 +289,6 @@ void RegisterPt2Operators_fourier(OperatorRegistry& registry) {
                 "aten.fft_rfft2", "aten.fft_rfftn", "aten.fft_irfft2", "aten.fft_irfftn",
                 "aten._fft_c2c", "aten._fft_r2c", "aten._fft_c2r"},
                OverAxes);
-  registry.Add("aten.stft", Stft);
   registry.Add({"aten.real", "aten.imag"}, Parts);
   registry.Add({"aten.conj", "aten._conj", "aten.conj_physical"}, Conjugate);
   registry.Add({"aten.complex", "aten.polar"}, Compose);

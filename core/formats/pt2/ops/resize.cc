@@ -42,9 +42,6 @@ std::vector<double> Factors(OperatorContext& c, int axes) {
 
 void Upsample(OperatorContext& c) {
   const std::string_view name = c.name(), self = Input(c);
-  // The runtime's antialias gives other numbers where one axis grows and another shrinks.
-  if (name.ends_with("_aa"))
-    return c.Refuse("it smooths before it samples (antialias)", "export with antialias=False");
   const int axes = name.contains("1d") ? 1 : name.contains("2d") ? 2 : 3;
   if (c.Rank(self) != axes + 2)
     return c.Malformed("its input has other axes than batch, channels and its own");
@@ -148,8 +145,7 @@ void RegisterPt2Operators_resize(OperatorRegistry& registry) {
   registry.Add({"aten.upsample_nearest1d", "aten.upsample_nearest2d", "aten.upsample_nearest3d",
                 "aten._upsample_nearest_exact1d", "aten._upsample_nearest_exact2d",
                 "aten._upsample_nearest_exact3d", "aten.upsample_linear1d",
-                "aten.upsample_bilinear2d", "aten.upsample_trilinear3d", "aten.upsample_bicubic2d",
-                "aten._upsample_bilinear2d_aa", "aten._upsample_bicubic2d_aa"},
+                "aten.upsample_bilinear2d", "aten.upsample_trilinear3d", "aten.upsample_bicubic2d"},
                Upsample);
   registry.Add({"aten.grid_sampler", "aten.grid_sampler_2d", "aten.grid_sampler_3d"}, GridSample);
   registry.Add("aten.affine_grid_generator", AffineGrid);

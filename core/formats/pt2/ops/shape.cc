@@ -166,7 +166,8 @@ void Dropout(OperatorContext& c) {
 void RegisterPt2Operators_shape(OperatorRegistry& registry) {
   registry.AddView(
       {"aten.view.default", "aten.reshape", "aten.flatten", "aten.unflatten", "aten._unsafe_view",
-       "aten.view_as", "aten.reshape_as", "aten.view_copy", "aten.ravel"},
+       "aten.view_as", "aten.reshape_as", "aten.view_copy", "aten.ravel", "aten.atleast_1d.default",
+       "aten.atleast_2d.default", "aten.atleast_3d.default"},
       Reshaped, ReshapeBack);
   registry.AddView({"aten.unsqueeze"}, Unsqueezed, ReshapeBack);
   registry.AddView({"aten.squeeze"}, Squeezed, ReshapeBack);

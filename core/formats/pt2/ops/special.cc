@@ -2,7 +2,8 @@
 //
 //   copysign, signbit -> by the sign of x, of 1 / x where x is 0       heaviside -> Where      ldexp -> x * 2^n
 //   logaddexp2 -> m + log2(1 + 2^-|a - b|)     sinc -> sin(pi x) / (pi x)      special_entr -> -x log(x)
-//   special_ndtr -> (1 + erf(x / sqrt(2))) / 2      nansum, isreal, isin, equal, _safe_softmax -> their definitions
+//   trapezoid -> sums of neighbours      vander -> Pow
+//   special_ndtr -> (1 + erf(x / sqrt(2))) / 2      nansum, nanmean, isreal, isin, equal, _safe_softmax -> their definitions
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -88,9 +89,14 @@ void NanSum(OperatorContext& c) {
   std::string x = c.InAs("self", type);
   if (IsFloating(c.Type("self"))) x = c.Add("Where", {c.Add("IsNaN", {x}), c.Number(type, 0), x});
   const Ints axes = c.Axes("dim", c.Rank("self"));
-  if (axes.empty()) return c.Out(x, type);
-  c.Out(c.Add("ReduceSum", {x, c.Ints64(axes)}, {{"keepdims", int64_t{c.Bool("keepdim", false)}}}),
-        type);
+  const auto sum = [&](const std::string& value) {
+    return axes.empty() ? value
+                        : c.Add("ReduceSum", {value, c.Ints64(axes)},
+                                {{"keepdims", int64_t{c.Bool("keepdim", false)}}});
+  };
+  if (c.name() == "nansum") return c.Out(sum(x), type);
+  const std::string is = c.Add("Not", {c.Add("IsNaN", {c.InAs("self", type)})});
+  c.Out(c.Add("Div", {sum(x), sum(c.Cast(is, DataType::kBool, type))}), type);
 }
 
 // Of real numbers: pi where they are negative. (complex.cc has that of complex ones.)
@@ -132,9 +138,16 @@ void AllTrue(OperatorContext& c) {
 
 void SafeSoftmax(OperatorContext& c) {
   const DataType type = ComputeType(c.Target().type);
-  const std::string y =
-      c.Add("Softmax", {c.InAs("self", type)}, {{"axis", c.Axis("dim", -1, c.Rank("self"))}});
-  c.Out(c.Add("Where", {c.Add("IsNaN", {y}), c.Number(type, 0), y}), type);
+  const std::string x = c.InAs("self", type);
+  const int64_t axis = c.Axis("dim", -1, c.Rank("self"));
+  const std::string y = c.Add("Softmax", {x}, {{"axis", axis}});
+  // Rows of nothing but minus infinity give zeros; those with NaN stay NaN.
+  const std::string nothing =
+      c.Add("Equal", {x, c.Number(type, -std::numeric_limits<double>::infinity())});
+  const std::string all =
+      c.Add("ReduceMin", {c.Cast(nothing, DataType::kBool, DataType::kInt32), c.Ints64({axis})});
+  c.Out(c.Add("Where", {c.Cast(all, DataType::kInt32, DataType::kBool), c.Number(type, 0), y}),
+        type);
 }
 
 void Difference(OperatorContext& c) {
@@ -151,6 +164,34 @@ void Difference(OperatorContext& c) {
   c.Out(x, type);
 }
 
+// The area below neighbours, joined by straight lines; `dx` apart.
+void Trapezoid(OperatorContext& c) {
+  const DataType type = ComputeType(c.Target().type);
+  const std::string y = c.InAs("y", type);
+  if (c.Rank("y") == 0) return c.Refuse("its input has no axes");
+  const int64_t axis = c.Axis("dim", -1, c.Rank("y"));
+  const std::string pairs = c.Add(
+      "Add", {c.Slice(y, axis, 1, std::numeric_limits<int64_t>::max()), c.Slice(y, axis, 0, -1)});
+  const std::string areas = c.Add("Mul", {pairs, c.Number(type, c.Float("dx", 1) / 2)});
+  if (c.name() == "cumulative_trapezoid")
+    return c.Out(c.Add("CumSum", {areas, c.model().Int64(axis)}), type);
+  c.Out(c.Add("ReduceSum", {areas, c.Ints64({axis})}, {{"keepdims", int64_t{0}}}), type);
+}
+
+// x to the powers N - 1 .. 0, side by side.
+void Vander(OperatorContext& c) {
+  const DataType type = ComputeType(c.Target().type);
+  const int64_t count = c.Has("N") ? c.Int("N", 0) : c.Extent("x", 0);
+  if (count < 0) return c.Refuse("its number of powers is not known before the model runs");
+  if (c.Rank("x") != 1 || !c.Affordable(static_cast<double>(count)))
+    return c.Malformed("its input has other axes than one");
+  std::vector<float> powers;
+  for (int64_t i = 0; i < count; ++i)
+    powers.push_back(static_cast<float>(c.Bool("increasing", false) ? i : count - 1 - i));
+  c.Out(c.Add("Pow", {c.Unsqueeze(c.InAs("x", type), {1}), c.model().Floats(powers, Ints{count})}),
+        type);
+}
+
 }  // namespace
 
 void RegisterPt2Operators_special(OperatorRegistry& registry) {
@@ -162,13 +203,15 @@ void RegisterPt2Operators_special(OperatorRegistry& registry) {
   registry.Add("aten.sinc", Sinc);
   registry.Add("aten.special_entr", Entropy);
   registry.Add("aten.special_ndtr", NormalDistribution);
-  registry.Add("aten.nansum", NanSum);
+  registry.Add({"aten.nansum", "aten.nanmean"}, NanSum);
   registry.Add("aten.angle", Angle);
   registry.Add("aten.isreal", IsReal);
   registry.Add("aten.isin", IsIn);
   registry.Add("aten._is_all_true", AllTrue);
   registry.Add("aten._safe_softmax", SafeSoftmax);
   registry.Add("aten.diff", Difference);
+  registry.Add({"aten.trapezoid.dx", "aten.trapz.dx", "aten.cumulative_trapezoid.dx"}, Trapezoid);
+  registry.Add("aten.vander", Vander);
 }
 
 }  // namespace modelpress::pt2

@@ -2,7 +2,7 @@
 // itself knows to be a number is a constant.
 //
 //   sym_size -> Shape, Gather      sym_numel -> ReduceProd of Shape      item -> Cast
-//   _operator.add, mul, floordiv, mod, ... , sym_max, sym_min, comparisons -> the ONNX operator
+//   _operator.add, mul, floordiv, mod, ... , sym_max, sym_min, comparisons -> the ONNX operator; sym_sum -> ReduceSum
 // Divisions round down.
 #include "core/formats/pt2/operator.h"
 
@@ -44,6 +44,10 @@ void Item(OperatorContext& c) {
 void Arithmetic(OperatorContext& c) {
   const std::string& target = c.target();
   const std::string_view name = std::string_view(target).substr(target.rfind('.') + 1);
+  if (name == "sym_sum" && c.node().inputs.size() == 1) {
+    const std::string all = c.IntVector(c.node().inputs[0].first);
+    return c.OutScalar(c.Add("ReduceSum", {all}, {{"keepdims", int64_t{0}}}));
+  }
   const std::string a = Operand(c, 0);
   if (name == "neg") return c.OutScalar(c.Add("Neg", {a}));
   if (name == "abs") return c.OutScalar(c.Add("Abs", {a}));
@@ -81,7 +85,8 @@ void RegisterPt2Operators_symbolic(OperatorRegistry& registry) {
                            "lt", "le", "gt", "ge"}) {
     registry.Add(std::string("_operator.") + name, Arithmetic);
   }
-  registry.Add({"torch.sym_max", "torch.sym_min", "torch.sym_int", "sym_max", "sym_min"},
+  registry.Add({"torch.sym_max", "torch.sym_min", "torch.sym_int", "torch.sym_sum", "sym_max",
+                "sym_min", "sym_sum"},
                Arithmetic);
 }
 
