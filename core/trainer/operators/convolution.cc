@@ -61,10 +61,26 @@ Tensors ConvTranspose(const OperatorCall& call) {
   return {y};
 }
 
+// Sums of the blocks that lie over each other; libtorch knows it for two axes.
+Tensors Col2Im(const OperatorCall& call) {
+  std::vector<int64_t> extents = call.IntsAt(1);
+  const std::vector<int64_t> block = call.IntsAt(2), ones = {1, 1}, none = {0, 0};
+  const std::vector<int64_t> dilations = call.Ints("dilations", ones),
+                             strides = call.Ints("strides", ones),
+                             pads = call.Ints("pads", {0, 0, 0, 0});
+  if (extents.size() != 2 || block.size() != 2 || pads.size() != 4) {
+    throw OperatorError("only images of two axes are put together");
+  }
+  for (size_t i = 0; i < 2; ++i) extents[i] += pads[i] + pads[i + 2];
+  const at::Tensor whole = at::col2im(call[0], extents, block, dilations, none, strides);
+  return {Padded(whole, {-pads[0], -pads[1]}, {-pads[2], -pads[3]}, 0)};
+}
+
 }  // namespace
 
 void RegisterOperators_convolution(OperatorRegistry& registry) {
   registry.Add("Conv", Conv);
+  registry.Add("Col2Im", Col2Im);
   registry.Add("ConvTranspose", ConvTranspose);
 }
 

@@ -38,6 +38,9 @@ at::Tensor Power(const at::Tensor& a, const at::Tensor& b) {
 at::Tensor Xor(const at::Tensor& a, const at::Tensor& b) { return at::logical_xor(a, b); }
 at::Tensor And(const at::Tensor& a, const at::Tensor& b) { return at::logical_and(a, b); }
 at::Tensor Or(const at::Tensor& a, const at::Tensor& b) { return at::logical_or(a, b); }
+at::Tensor BitwiseAnd(const at::Tensor& a, const at::Tensor& b) { return at::bitwise_and(a, b); }
+at::Tensor BitwiseOr(const at::Tensor& a, const at::Tensor& b) { return at::bitwise_or(a, b); }
+at::Tensor BitwiseXor(const at::Tensor& a, const at::Tensor& b) { return at::bitwise_xor(a, b); }
 at::Tensor Equal(const at::Tensor& a, const at::Tensor& b) { return at::eq(a, b); }
 at::Tensor Less(const at::Tensor& a, const at::Tensor& b) { return at::lt(a, b); }
 at::Tensor Greater(const at::Tensor& a, const at::Tensor& b) { return at::gt(a, b); }
@@ -114,6 +117,9 @@ void RegisterOperators_elementwise(OperatorRegistry& registry) {
   registry.Add("And", Binary<And>);
   registry.Add("Or", Binary<Or>);
   registry.Add("Xor", Binary<Xor>);
+  registry.Add("BitwiseAnd", Binary<BitwiseAnd>);
+  registry.Add("BitwiseOr", Binary<BitwiseOr>);
+  registry.Add("BitwiseXor", Binary<BitwiseXor>);
   registry.Add("Not", Unary<at::logical_not>);
   registry.Add("Equal", Binary<Equal>);
   registry.Add("Less", Binary<Less>);
