@@ -14,8 +14,9 @@ struct TrainBatch {
   Values inputs;
   // By target; labels are undefined where a target has none.
   std::vector<at::Tensor> teacher, labels;
-  // What the teacher's values were, by hint.
+  // What the teacher's values were, by hint, and how much hints count.
   std::vector<at::Tensor> hints;
+  double hint_share = 1;
   int64_t samples = 0;
 };
 

@@ -1,7 +1,9 @@
 // The term of the loss that a hint adds: see hint.h.
 #include "core/trainer/hint.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "core/data/random.h"
 
@@ -22,6 +24,11 @@ at::Tensor FirstAdapter(const TrainHint& hint, uint64_t seed, uint64_t number) {
   Random random(seed, kAdapterKey, number);
   for (int64_t i = 0; i < adapter.numel(); ++i) values[i] = deviation * random.Normal();
   return adapter;
+}
+
+double HintShare(const Training& training, uint64_t step) {
+  const double part = static_cast<double>(step) / std::max(1u, training.steps());
+  return (1 + std::cos(std::numbers::pi * part)) / 2;
 }
 
 at::Tensor HintLoss(const TrainHint& hint, const at::Tensor& adapter, const at::Tensor& student,

@@ -1,18 +1,18 @@
-// modelpress-trainer: the process that trains, and the only program that links libtorch. Started by a job; it reads one
-// TrainRequest and writes TrainEvents (trainer.proto).
-#include <dlfcn.h>
+// modelpress-trainer --train=THREADS: the process that trains, and the only program that links libtorch. Started by a job;
+// it reads one TrainRequest and writes TrainEvents (trainer.proto).
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstring>
 #include <mutex>
 #include <new>
+#include <string_view>
 
+#include "absl/strings/numbers.h"
 #include "core/base/format_string.h"
 #include "core/base/status.h"
 #include "core/process/child_watch.h"
 #include "core/process/frames.h"
-#include "core/trainer/aten.h"
+#include "core/trainer/computing.h"
 #include "core/trainer/train.h"
 
 namespace modelpress::trainer {
@@ -50,19 +50,7 @@ absl::Status OutOfMemory(uint64_t limit_bytes) {
       .Remedy("lower batch_size, or raise the memory budget");
 }
 
-// One thread computes: results do not depend on how many there are, and several trainers on a busy machine do not wait
-// for each other's (OpenBLAS's own threads spin). Denormal numbers, which training is full of, are taken for 0: they would
-// halve the speed.
-void SetUpComputing() {
-  at::set_num_threads(1);
-  using SetThreads = void (*)(int);
-  if (auto* const set = dlsym(RTLD_DEFAULT, "openblas_set_num_threads"); set != nullptr) {
-    reinterpret_cast<SetThreads>(set)(1);
-  }
-  at::globalContext().setFlushDenormal(true);
-}
-
-int TrainerMain() {
+int TrainerMain(size_t threads) {
   const int frames = TakeOutput(STDOUT_FILENO);
   TrainRequest request;
   if (frames < 0 || !ReadFrame(STDIN_FILENO, &request).value_or(false)) return kExitNoRequest;
@@ -74,7 +62,7 @@ int TrainerMain() {
   if (limit > 0) WatchMemory(limit, [=] { events->Fail(OutOfMemory(limit)); });
   SetUpComputing();
   try {
-    auto result = Train(request, *cancellation, [events](const TrainProgress& progress) {
+    auto result = Train(request, threads, *cancellation, [events](const TrainProgress& progress) {
       TrainEvent event;
       *event.mutable_progress() = progress;
       events->Send(event);
@@ -101,10 +89,14 @@ int TrainerMain() {
 }  // namespace modelpress::trainer
 
 int main(int count, char** arguments) {
-  if (count != 2 || std::strcmp(arguments[1], "--train") != 0) {
+  constexpr std::string_view kOption = "--train=";
+  const std::string_view option = count == 2 ? arguments[1] : "";
+  uint32_t threads = 0;
+  if (!option.starts_with(kOption) || !absl::SimpleAtoi(arguments[1] + kOption.size(), &threads) ||
+      threads == 0) {
     std::fprintf(stderr,
                  "modelpress-trainer is started by modelpress and modelpressd, not by people.\n");
     return 2;
   }
-  return modelpress::trainer::TrainerMain();
+  return modelpress::trainer::TrainerMain(threads);
 }

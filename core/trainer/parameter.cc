@@ -65,14 +65,10 @@ at::Tensor Parameter::Codes(const at::Tensor& values) const {
 
 at::Tensor Parameter::Seen() const {
   if (!spec_->coded()) return values_;
-  at::Tensor rounded;
-  {
-    const at::NoGradGuard no_gradients;
-    rounded = (Codes(values_) - zero_point_) * scale_;
-    if (mask_.defined()) rounded = rounded * mask_;
-    rounded = rounded - values_;
-  }
-  return values_ + rounded;
+  const at::NoGradGuard no_gradients;
+  at::Tensor rounded = (Codes(values_) - zero_point_) * scale_;
+  if (mask_.defined()) rounded = rounded * mask_;
+  return rounded.requires_grad_();
 }
 
 void Parameter::MaskGradient() {

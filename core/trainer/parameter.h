@@ -24,7 +24,7 @@ class Parameter {
   // The leaf that the optimizer changes; float32, its own memory.
   at::Tensor& values() { return values_; }
   const at::Tensor& values() const { return values_; }
-  // What the graph computes with.
+  // What the graph computes with: the values, or what they round to. Its gradient is that of the values.
   at::Tensor Seen() const;
   // The gradient of values that stay 0 becomes 0, so that it does not count where gradients are limited together.
   void MaskGradient();

@@ -8,10 +8,12 @@
 
 #include "core/base/format_string.h"
 #include "core/base/status.h"
+#include "core/trainer/batch_cut.h"
+#include "core/trainer/batch_loss.h"
 #include "core/trainer/batches.h"
 #include "core/trainer/checkpoint.h"
+#include "core/trainer/hint.h"
 #include "core/trainer/optimizer.h"
-#include "core/trainer/samples_per_forward.h"
 #include "core/trainer/trained_model.h"
 
 namespace modelpress::trainer {
@@ -24,12 +26,13 @@ constexpr double kProgressSeconds = 0.5;
 
 class TrainingLoop {
  public:
-  TrainingLoop(const TrainRequest& request, const InheritedFiles& files,
+  TrainingLoop(const TrainRequest& request, const InheritedFiles& files, size_t threads,
                const Cancellation& cancellation,
                const std::function<void(const TrainProgress&)>& progress)
       : request_(request),
         training_(request.training()),
         files_(files),
+        threads_(threads),
         cancellation_(cancellation),
         progress_(progress),
         batches_(request, files),
@@ -37,7 +40,8 @@ class TrainingLoop {
 
   absl::StatusOr<TrainResult> Run() {
     MP_RETURN_IF_ERROR(Prepare());
-    MP_ASSIGN_OR_RETURN(per_forward_, SamplesPerForward(request_, batches_, *model_));
+    MP_ASSIGN_OR_RETURN(const BatchCut cut, CutBatch(request_, batches_, *model_));
+    batch_loss_.emplace(*model_, batches_, cut, threads_);
     const bool resumed = request_.resume() && Resume();
     if (!resumed) MP_RETURN_IF_ERROR(LookAtValidation());
     begun_ = Clock::now();
@@ -108,24 +112,9 @@ class TrainingLoop {
     return static_cast<double>((run_.steps() - steps_before_) * training_.batch_size());
   }
   absl::Status OneStep() {
-    const std::vector<uint64_t> samples = batches_.OfStep(run_.steps());
-    double loss = 0;
-    for (uint64_t first = 0; first < samples.size(); first += per_forward_) {
-      const uint64_t count = std::min<uint64_t>(per_forward_, samples.size() - first);
-      MP_ASSIGN_OR_RETURN(
-          const TrainBatch batch,
-          batches_.Gather(std::span(samples).subspan(first, count), /*learning=*/true));
-      const double share = static_cast<double>(count) / static_cast<double>(samples.size());
-      MP_ASSIGN_OR_RETURN(const at::Tensor part_loss,
-                          model_->Loss(batch, training_.batch_norm_statistics(), nullptr));
-      if (!part_loss.requires_grad()) {
-        return Error(ERROR_REASON_OP_UNSUPPORTED,
-                     "no trained weight has an influence on the outputs that has a gradient")
-            .Remedy("leave the training out of the recipe");
-      }
-      (part_loss * share).backward();
-      loss += part_loss.item<double>() * share;
-    }
+    MP_ASSIGN_OR_RETURN(const double loss, batch_loss_->Learn(batches_.OfStep(run_.steps()),
+                                                              training_.batch_norm_statistics(),
+                                                              HintShare(training_, run_.steps())));
     const double norm = optimizer_->ClipGradients();
     if (!std::isfinite(loss) || !std::isfinite(norm)) return Diverged(loss);
     optimizer_->Step(run_.steps());
@@ -149,22 +138,13 @@ class TrainingLoop {
   }
 
   absl::StatusOr<TrainingPoint> Validate() {
-    const at::NoGradGuard no_gradients;
     Decisions decisions;
-    double loss = 0;
-    const uint64_t first = request_.training_samples(), end = batches_.samples();
-    for (uint64_t at = first; at < end; at += per_forward_) {
-      MP_RETURN_IF_ERROR(cancellation_.Check());
-      std::vector<uint64_t> samples;
-      for (uint64_t i = at; i < std::min(end, at + per_forward_); ++i) samples.push_back(i);
-      MP_ASSIGN_OR_RETURN(const TrainBatch batch, batches_.Gather(samples, /*learning=*/false));
-      MP_ASSIGN_OR_RETURN(const at::Tensor part_loss,
-                          model_->Loss(batch, /*batch_statistics=*/false, &decisions));
-      loss += part_loss.item<double>() * static_cast<double>(samples.size());
-    }
+    MP_ASSIGN_OR_RETURN(const double loss,
+                        batch_loss_->Judge(request_.training_samples(), batches_.samples(),
+                                           cancellation_, &decisions));
     TrainingPoint point;
     point.set_step(run_.steps());
-    point.set_validation_loss(loss / static_cast<double>(end - first));
+    point.set_validation_loss(loss);
     if (decisions.positions > 0) {
       point.set_agreement(static_cast<double>(decisions.as_teacher) /
                           static_cast<double>(decisions.positions));
@@ -241,14 +221,15 @@ class TrainingLoop {
   const TrainRequest& request_;
   const Training& training_;
   const InheritedFiles& files_;
+  size_t threads_;
   const Cancellation& cancellation_;
   const std::function<void(const TrainProgress&)>& progress_;
   Batches batches_;
   CheckpointFile checkpoint_;
   std::unique_ptr<TrainedModel> model_;
+  std::optional<BatchLoss> batch_loss_;
   std::optional<Optimizer> optimizer_;
   std::vector<at::Tensor> best_;
-  uint64_t per_forward_ = 1;
   TrainingRun run_;
   // Since the last point; checkpoints are only written at points, so these need not be in them.
   double loss_sum_ = 0;
@@ -260,10 +241,11 @@ class TrainingLoop {
 
 }  // namespace
 
-absl::StatusOr<TrainResult> Train(const TrainRequest& request, const Cancellation& cancellation,
+absl::StatusOr<TrainResult> Train(const TrainRequest& request, size_t threads,
+                                  const Cancellation& cancellation,
                                   const std::function<void(const TrainProgress&)>& progress) {
   MP_ASSIGN_OR_RETURN(const InheritedFiles files, InheritedFiles::Open(request));
-  return TrainingLoop(request, files, cancellation, progress).Run();
+  return TrainingLoop(request, files, threads, cancellation, progress).Run();
 }
 
 }  // namespace modelpress::trainer

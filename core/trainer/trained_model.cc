@@ -29,11 +29,18 @@ absl::StatusOr<std::unique_ptr<TrainedModel>> TrainedModel::Make(const TrainRequ
   return trained;
 }
 
-absl::StatusOr<at::Tensor> TrainedModel::Loss(const TrainBatch& batch, bool batch_statistics,
-                                              Decisions* decisions) const {
+std::vector<at::Tensor> TrainedModel::Leaves() const {
+  std::vector<at::Tensor> leaves;
+  for (const Parameter& parameter : parameters_) leaves.push_back(parameter.Seen());
+  return leaves;
+}
+
+absl::StatusOr<at::Tensor> TrainedModel::Loss(const TrainBatch& batch,
+                                              const std::vector<at::Tensor>& leaves,
+                                              bool batch_statistics, Decisions* decisions) const {
   Values fed = batch.inputs;
   for (int i = 0; i < request_.parameters_size(); ++i) {
-    fed[request_.parameters(i).tensor()] = parameters_[static_cast<size_t>(i)].Seen();
+    fed[request_.parameters(i).tensor()] = leaves[static_cast<size_t>(i)];
   }
   MP_ASSIGN_OR_RETURN(const Values outputs, graph_->Run(fed, batch_statistics));
   at::Tensor loss;
@@ -53,8 +60,9 @@ absl::StatusOr<at::Tensor> TrainedModel::Loss(const TrainBatch& batch, bool batc
   }
   for (size_t i = 0; i < batch.hints.size(); ++i) {
     const TrainHint& hint = request_.hints(static_cast<int>(i));
-    const Parameter& adapter = parameters_[static_cast<size_t>(request_.parameters_size()) + i];
-    loss = loss + HintLoss(hint, adapter.values(), outputs.at(hint.value()), batch.hints[i]);
+    const at::Tensor& adapter = leaves[static_cast<size_t>(request_.parameters_size()) + i];
+    loss =
+        loss + HintLoss(hint, adapter, outputs.at(hint.value()), batch.hints[i]) * batch.hint_share;
   }
   return loss;
 }

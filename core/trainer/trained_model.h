@@ -18,11 +18,14 @@ class TrainedModel {
   static absl::StatusOr<std::unique_ptr<TrainedModel>> Make(const TrainRequest& request,
                                                             const InheritedFiles& files);
 
+  // What the graph sees of the parameters, in their order: of floats the values themselves, of codes what the values round
+  // to, as a leaf of its own (the gradient of one is that of the other).
+  std::vector<at::Tensor> Leaves() const;
   // The loss of a batch, hints included where the batch has them. `batch_statistics`: see OperatorCall::Settings.
-  // Decisions are added where `decisions` is not null. Errors: those of Graph::Run; RUNTIME_FAILED where a shape is not the
-  // teacher's.
-  absl::StatusOr<at::Tensor> Loss(const TrainBatch& batch, bool batch_statistics,
-                                  Decisions* decisions) const;
+  // Decisions are added where `decisions` is not null. Thread-safe without batch_statistics. Errors: those of Graph::Run;
+  // RUNTIME_FAILED where a shape is not the teacher's.
+  absl::StatusOr<at::Tensor> Loss(const TrainBatch& batch, const std::vector<at::Tensor>& leaves,
+                                  bool batch_statistics, Decisions* decisions) const;
 
   // Those of the request in order, then the adapter of each hint.
   std::vector<Parameter>& parameters() { return parameters_; }

@@ -67,10 +67,10 @@ absl::StatusOr<TrainResult> RunTrainer(TrainRequest request, const TrainerFiles&
                                        uint32_t* restarts) {
   MP_RETURN_IF_ERROR(RequireTrainer());
   const std::vector<int> descriptors = files.Descriptors();
+  const std::string option = FormatString("--train={}", context.pool->threads());
   for (*restarts = 0;; ++*restarts) {
     MP_RETURN_IF_ERROR(context.cancellation->Check());
-    MP_ASSIGN_OR_RETURN(const auto child,
-                        ChildProcess::Start(TrainerPath(), "--train", descriptors));
+    MP_ASSIGN_OR_RETURN(const auto child, ChildProcess::Start(TrainerPath(), option, descriptors));
     const absl::Status sent = child->Send(request);
     TrainEvent event;
     std::optional<TrainEvent> last;

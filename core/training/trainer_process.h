@@ -24,9 +24,9 @@ class TrainerFiles {
   std::vector<std::shared_ptr<const MappedFile>> files_;
 };
 
-// Runs a trainer to its end. One that dies is started again from its last checkpoint, a few times, as long as each got
-// further than the one before; `*restarts` says how often. Errors: those of the training; TRAINER_MISSING; JOB_CANCELLED
-// and JOB_DEADLINE; WORKER_CRASHED and WORKER_OUT_OF_MEMORY where it died for good.
+// Runs a trainer to its end, with as many threads as the job has. One that dies is started again from its last checkpoint, a
+// few times, as long as each got further than the one before; `*restarts` says how often. Errors: those of the training;
+// TRAINER_MISSING; JOB_CANCELLED and JOB_DEADLINE; WORKER_CRASHED and WORKER_OUT_OF_MEMORY where it died for good.
 absl::StatusOr<TrainResult> RunTrainer(TrainRequest request, const TrainerFiles& files,
                                        const JobContext& context,
                                        const std::function<void(const TrainProgress&)>& progress,

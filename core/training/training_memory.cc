@@ -10,8 +10,8 @@ namespace {
 
 // libtorch with its tables, allocators and OpenBLAS's buffer (measured: 96 MiB).
 constexpr uint64_t kTrainerProgram = 160 << 20;
-// Copies of the weights: 5 + the mask, and 4 + 3 for codes.
-constexpr uint64_t kCopies = 13;
+// Copies of the weights: 5 + the mask, 4 for the gradients of parts of a batch, and 4 + 3 for codes.
+constexpr uint64_t kCopies = 17;
 // A value and its gradient, and what the operators hold on their way.
 constexpr double kBytesPerActivation = 12;
 

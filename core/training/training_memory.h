@@ -12,8 +12,8 @@ namespace modelpress {
 inline constexpr uint64_t kActivationRoom = 512 << 20;
 
 // Anonymous memory of the trainer without activations, for weights that are so many bytes as float32: libtorch; values,
-// gradient, two moments, best values and mask; for codes scale, zero point and both ends of the range spread to every
-// value, and what rounding holds meanwhile.
+// gradient, those of four parts of a batch, two moments, best values and mask; for codes scale, zero point and both ends of
+// the range spread to every value, and what rounding holds meanwhile.
 uint64_t TrainerFixedMemory(uint64_t weight_bytes);
 // With all the room for activations: what is known before a model is.
 uint64_t TrainerMemory(uint64_t weight_bytes);

@@ -1,6 +1,6 @@
 // One training step of modelpress-trainer against the same net written in libtorch's own C++: convolutions, depthwise ones,
 // a residual sum and a head on images of digits, batch 100, AdamW. Prints the time of a step of both and their ratio, with
-// the machine as it is and with a thread of this program busy beside.
+// the machine as it is and with a thread of this program busy beside; and of the trainer with two threads.
 //
 //   training_step_bench [STEPS]
 #include <dlfcn.h>
@@ -28,7 +28,7 @@ constexpr int64_t kBatch = 100, kSamples = 1000, kPixels = 28 * 28, kClasses = 1
 constexpr int kRounds = 5;
 constexpr double kTemperature = 3, kRate = 1e-3;
 
-// As core/trainer/main.cc does.
+// As core/trainer/computing.cc does.
 void SetUpComputing() {
   at::set_num_threads(1);
   using SetThreads = void (*)(int);
@@ -139,9 +139,9 @@ PackedArray Packed(const char* name, std::vector<int64_t> dims, const std::vecto
 }
 
 // Seconds of a step of modelpress-trainer.
-double TrainerStep(uint32_t steps, const std::vector<float>& images,
+double TrainerStep(size_t threads, uint32_t steps, const std::vector<float>& images,
                    const std::vector<float>& scores) {
-  testing::TestJob job(2);
+  testing::TestJob job(threads);
   WeightArena arena(&job.scratch());
   Model model = OnnxNet();
   TrainingData data;
@@ -223,7 +223,7 @@ int Main(uint32_t steps) {
     std::vector<double> ours, plain;
     for (int round = 0; round < kRounds; ++round) {
       plain.push_back(PlainStep(steps, images, scores));
-      ours.push_back(TrainerStep(steps, images, scores));
+      ours.push_back(TrainerStep(1, steps, images, scores));
     }
     stop = true;
     if (beside.joinable()) beside.join();
@@ -231,6 +231,13 @@ int Main(uint32_t steps) {
                 busy ? "another thread busy" : "machine as it is", 1e3 * Median(ours),
                 1e3 * Median(plain), Median(ours) / Median(plain), "1.15");
   }
+  std::vector<double> one, two;
+  for (int round = 0; round < kRounds; ++round) {
+    one.push_back(TrainerStep(1, steps, images, scores));
+    two.push_back(TrainerStep(2, steps, images, scores));
+  }
+  std::printf("%-28s %9.2f ms %9.2f ms %8.3f\n", "two threads, one", 1e3 * Median(two),
+              1e3 * Median(one), Median(two) / Median(one));
   return 0;
 }
 
