@@ -10,8 +10,9 @@
 // Weights that are 0 stay 0, codes stay codes on their grid, so the file keeps its size. The training runs in a process of
 // its own, modelpress-trainer, the only one with libtorch. Of all values that were seen those of the least validation loss
 // are taken: where no step made it less, nothing is changed. A learning rate that nobody gave is found by short trainings
-// (core/training/learning_rate.h); a head that chooses (TopK, NonMaxSuppression) is left as it is, and what it chooses among
-// is trained by (core/training/differentiable_part.h).
+// (core/training/short_training.h), and so is whether values inside of the model follow those of the original too
+// (core/training/own_hints.h); a head that chooses (TopK, NonMaxSuppression) is left as it is, and what it chooses among is
+// trained by (core/training/differentiable_part.h).
 #include <memory>
 #include <optional>
 
@@ -23,7 +24,8 @@
 #include "core/quant/weight_selection.h"
 #include "core/training/augmentation.h"
 #include "core/training/differentiable_part.h"
-#include "core/training/learning_rate.h"
+#include "core/training/own_hints.h"
+#include "core/training/short_training.h"
 #include "core/training/train_model.h"
 #include "core/training/trainer_process.h"
 
@@ -34,6 +36,10 @@ namespace {
 constexpr double kBytesPerSecond = 1e9;
 // The share of progress that packing samples takes.
 constexpr double kPacking = 0.1;
+
+bool MayChooseHints(const Training& training) {
+  return training.hints().empty() && ShortTraining(training).has_value();
+}
 
 class FinetunePass final : public Pass {
  public:
@@ -51,7 +57,8 @@ class FinetunePass final : public Pass {
   PassEstimate Estimate(const Model& model, const PassStep& step) const override {
     const uint64_t bytes = WeightBytes(model);
     const Training training = WithDefaults(step.finetune().training());
-    return {TrainerMemory(model, bytes, training.batch_size()), 16 * bytes + (64 << 20),
+    return {TrainerMemory(model, bytes, training.batch_size()),
+            16 * bytes + (64 << 20) + (MayChooseHints(training) ? kOwnHintsBytes : 0),
             5 + static_cast<double>(training.steps()) * training.batch_size() *
                     static_cast<double>(bytes) / kBytesPerSecond};
   }
@@ -59,6 +66,59 @@ class FinetunePass final : public Pass {
                                  PassContext& context) const override;
   std::vector<PassExample> examples() const override;
 };
+
+// The learning rate, and whether the model follows values inside of the original: what nobody has said.
+absl::Status ChooseOptions(Model& model, const std::vector<Trainable>& parameters,
+                           const TrainingData& data, bool choose_rate, PassContext& context,
+                           TrainOptions& options, PassReport& report) {
+  Training& training = options.training;
+  std::vector<FeatureHint> own;
+  if (MayChooseHints(training)) own = OwnHints(*context.original, model, data, *context.job);
+  if (!own.empty()) {
+    for (const FeatureHint& hint : own) *training.add_hints() = hint;
+    // Values that are not finite, or whose extents depend on the sample, are nobody's mistake here.
+    const auto values =
+        PackHintValues(*context.original, model, training, data, *context.job, options.hint_cache);
+    MP_RETURN_IF_ERROR(context.job->cancellation->Check());
+    if (!values.ok()) {
+      own.clear();
+      training.clear_hints();
+    }
+  }
+  std::optional<double> followed;
+  if (choose_rate) {
+    MP_ASSIGN_OR_RETURN(
+        const ChosenRate chosen,
+        ChooseLearningRate(model, parameters, data, options, *context.arena, *context.job));
+    training.set_learning_rate(chosen.rate);
+    report.add_notes(FormatString("learning rate {}", Describe(chosen)));
+    for (const auto& [rate, loss] : chosen.tried) {
+      if (rate == chosen.rate) followed = loss;
+    }
+  }
+  if (own.empty()) return absl::OkStatus();
+  TrainOptions trial = options;
+  trial.training = *ShortTraining(training);
+  trial.progress = [&](double, std::string_view) {
+    options.progress(0, "finetune: trying with and without hints");
+  };
+  if (!followed.has_value()) {
+    MP_ASSIGN_OR_RETURN(followed,
+                        TryTraining(model, parameters, data, trial, *context.arena, *context.job));
+  }
+  trial.training.clear_hints();
+  MP_ASSIGN_OR_RETURN(const double alone,
+                      TryTraining(model, parameters, data, trial, *context.arena, *context.job));
+  if (!(*followed < alone)) training.clear_hints();
+  std::vector<std::string> names;
+  for (const FeatureHint& hint : own) names.push_back(hint.teacher());
+  report.add_notes(
+      FormatString("values inside of the original {}: {}; validation loss after trainings of {} "
+                   "steps {:.4g} with them, {:.4g} without",
+                   training.hints().empty() ? "are not followed" : "are followed too",
+                   absl::StrJoin(names, ", "), trial.training.steps(), *followed, alone));
+  return absl::OkStatus();
+}
 
 absl::StatusOr<PassReport> FinetunePass::Run(Model& model, const PassStep& step,
                                              PassContext& context) const {
@@ -68,11 +128,13 @@ absl::StatusOr<PassReport> FinetunePass::Run(Model& model, const PassStep& step,
   MP_RETURN_IF_ERROR(context.job->cancellation->Check());
   InlineFunctions(model, report.mutable_notes());
   SeparateInitializersFromInputs(model);
+  HintCache hints;
   TrainOptions options{
       .training = WithDefaults(step.finetune().training()),
       .seed = context.seed,
       .name = "finetune",
       .original = context.original,
+      .hint_cache = &hints,
       .progress =
           [&context](double fraction, std::string_view detail) {
             if (context.progress) context.progress(kPacking + (1 - kPacking) * fraction, detail);
@@ -113,13 +175,9 @@ absl::StatusOr<PassReport> FinetunePass::Run(Model& model, const PassStep& step,
       report.add_notes(
           "the inputs look like images: where samples are few, training.augmented_copies may help");
     }
-    if (step.finetune().training().learning_rate() == 0) {
-      MP_ASSIGN_OR_RETURN(
-          const ChosenRate chosen,
-          ChooseLearningRate(model, found.parameters, data, options, *context.arena, *context.job));
-      options.training.set_learning_rate(chosen.rate);
-      report.add_notes(FormatString("learning rate {}", Describe(chosen)));
-    }
+    const bool choose_rate = step.finetune().training().learning_rate() == 0;
+    MP_RETURN_IF_ERROR(
+        ChooseOptions(model, found.parameters, data, choose_rate, context, options, report));
     MP_ASSIGN_OR_RETURN(const TrainingRun run, TrainModel(model, found.parameters, data, options,
                                                           *context.arena, *context.job, &report));
     report.add_notes(FormatString(

@@ -108,9 +108,10 @@ Plan MakePlanFromSizes(uint64_t model_bytes, uint64_t data_bytes, const Recipe& 
         step, PassStep::descriptor()->FindOneofByName("pass"));
     const std::string name = field == nullptr ? "pass" : field->name();
     if (const Pass* pass = PassRegistry::Get().Find(name); pass != nullptr && pass->trains()) {
-      // Samples are unpacked beside the teacher's outputs, which may be many for each input (scores of every word).
+      // Samples are unpacked beside the teacher's outputs, which may be many for each input (scores of every word), and
+      // values inside of it (own_hints.h).
       AddStep(&plan, name, memory + TrainerMemory(model_bytes),
-              kTrainingFiles * model_bytes + kOutputsForInput * data_bytes + 256 * kMiB,
+              kTrainingFiles * model_bytes + kOutputsForInput * data_bytes + 512 * kMiB,
               kTrainingSeconds);
       continue;
     }

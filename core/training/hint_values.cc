@@ -9,10 +9,9 @@
 
 #include "absl/strings/str_join.h"
 #include "core/base/format_string.h"
-#include "core/base/nearest_name.h"
 #include "core/base/status.h"
 #include "core/model/graph.h"
-#include "core/runtime/session.h"
+#include "core/training/seen_model.h"
 
 namespace modelpress {
 namespace {
@@ -55,75 +54,15 @@ bool IsMadeByConvolution(const Model& model, std::string value) {
   return false;
 }
 
-// A model of which some values are seen while it runs.
-class SeenModel {
- public:
-  // `field` is the hint's field that names values in this model ("teacher").
-  SeenModel(const Model& model, std::string_view field) : model_(model), field_(field) {}
-
-  absl::Status Load(const std::vector<std::string>& values, const JobContext& context) {
-    for (size_t i = 0; i < values.size(); ++i) MP_RETURN_IF_ERROR(CheckName(values[i], i));
-    SessionOptions options{.threads = static_cast<int>(context.pool->threads())};
-    for (const std::string& value : values) options.taps.push_back({"", value});
-    seen_.resize(values.size());
-    options.observer = [this](size_t tap, const Tensor& value) {
-      // The value does not outlive the call.
-      std::span<std::byte> bytes;
-      auto copy = Tensor::Make(value.type, value.dims, &bytes);
-      if (!copy.ok()) return;
-      std::ranges::copy(value.bytes, bytes.begin());
-      seen_[tap] = *std::move(copy);
-    };
-    MP_ASSIGN_OR_RETURN(session_, Session::Create(model_, options));
-    return absl::OkStatus();
-  }
-
-  absl::Status Run(const TensorMap& feed) {
-    for (auto& value : seen_) value.reset();
-    return session_->Run(feed).status();
-  }
-  const std::optional<Tensor>& Seen(size_t hint) const { return seen_[hint]; }
-
-  absl::Status Refuse(size_t hint, std::string_view what) const {
-    const std::string path = FormatString("training.hints[{}].{}", hint, field_);
-    return Error(ERROR_REASON_RECIPE_INVALID, FormatString("{} {}", path, what))
-        .With("field", path);
-  }
-
- private:
-  absl::Status CheckName(const std::string& name, size_t hint) const {
-    std::vector<std::string> names;
-    for (const onnx::NodeProto& node : model_.proto().graph().node()) {
-      if (IsConstantNode(node)) continue;
-      for (const std::string& output : node.output()) {
-        if (!output.empty()) names.push_back(output);
-      }
-    }
-    if (std::ranges::contains(names, name)) return absl::OkStatus();
-    const std::string path = FormatString("training.hints[{}].{}", hint, field_);
-    auto error = Error(ERROR_REASON_RECIPE_INVALID,
-                       FormatString("{}: no operator makes a value '{}'", path, name));
-    error.With("field", path);
-    if (const std::string nearest = NearestName(name, names); !nearest.empty()) {
-      error.With("nearest", nearest).Remedy(FormatString("did you mean '{}'?", nearest));
-    }
-    return error;
-  }
-
-  const Model& model_;
-  std::string field_;
-  std::unique_ptr<Session> session_;
-  std::vector<std::optional<Tensor>> seen_;
-};
-
 class HintPacker {
  public:
   HintPacker(const Model& teacher, const Model& model, const Training& training,
-             const TrainingData& data, const JobContext& context)
+             const TrainingData& data, const JobContext& context, HintCache* cache)
       : teacher_model_(teacher),
         training_(training),
         data_(data),
         context_(context),
+        cache_(cache != nullptr ? *cache : own_cache_),
         teacher_(teacher, "teacher"),
         student_(model, "student") {}
 
@@ -142,6 +81,11 @@ class HintPacker {
       MP_ASSIGN_OR_RETURN(result_.emplace_back(), Plan(i, ours[i]));
     }
     MP_RETURN_IF_ERROR(Fill());
+    for (size_t i = 0; i < theirs.size(); ++i) {
+      const HintCache::Values& cached = cache_.values.at(theirs[i]);
+      result_[i].teacher = cached.array;
+      result_[i].variance = cached.variance;
+    }
     return std::move(result_);
   }
 
@@ -186,11 +130,16 @@ class HintPacker {
     }
     MP_ASSIGN_OR_RETURN(const uint64_t count, ElementCount(array.dims));
     MP_ASSIGN_OR_RETURN(const uint64_t length, ByteCount(DataType::kFloat, count));
-    MP_ASSIGN_OR_RETURN(array.file, context_.scratch->NewFile(std::max<uint64_t>(length, 1)));
+    if (!cache_.values.contains(hint.teacher())) {
+      MP_ASSIGN_OR_RETURN(array.file, context_.scratch->NewFile(std::max<uint64_t>(length, 1)));
+    }
     return values;
   }
 
+  // Runs the teacher for those that the cache lacks.
   absl::Status Fill() {
+    const auto lacks = [](const HintValues& hint) { return hint.teacher.file != nullptr; };
+    if (std::ranges::none_of(result_, lacks)) return absl::OkStatus();
     const uint64_t at_once = data_.exact ? 1 : kJoined;
     std::vector<double> sums(result_.size()), squares(result_.size());
     for (uint64_t first = 0; first < data_.training; first += at_once) {
@@ -198,13 +147,16 @@ class HintPacker {
       const uint64_t count = std::min(at_once, data_.training - first);
       MP_RETURN_IF_ERROR(teacher_.Run(FeedOf(data_, first, count)));
       for (size_t i = 0; i < result_.size(); ++i) {
+        if (!lacks(result_[i])) continue;
         MP_RETURN_IF_ERROR(Put(i, first, count, &sums[i], &squares[i]));
       }
     }
     for (size_t i = 0; i < result_.size(); ++i) {
+      if (!lacks(result_[i])) continue;
       const double n = static_cast<double>(ElementCount(result_[i].teacher.dims).value_or(1));
       const double energy = squares[i] / n, mean = sums[i] / n;
-      result_[i].variance = std::max({energy - mean * mean, kLeastVariance * energy, 1e-12});
+      cache_.values[result_[i].teacher.name] = {
+          result_[i].teacher, std::max({energy - mean * mean, kLeastVariance * energy, 1e-12})};
     }
     return absl::OkStatus();
   }
@@ -237,6 +189,8 @@ class HintPacker {
   const Training& training_;
   const TrainingData& data_;
   const JobContext& context_;
+  HintCache own_cache_;
+  HintCache& cache_;
   SeenModel teacher_, student_;
   std::vector<HintValues> result_;
 };
@@ -246,8 +200,9 @@ class HintPacker {
 absl::StatusOr<std::vector<HintValues>> PackHintValues(const Model& teacher, const Model& model,
                                                        const Training& training,
                                                        const TrainingData& data,
-                                                       const JobContext& context) {
-  return HintPacker(teacher, model, training, data, context).Pack();
+                                                       const JobContext& context,
+                                                       HintCache* cache) {
+  return HintPacker(teacher, model, training, data, context, cache).Pack();
 }
 
 }  // namespace modelpress

@@ -1,6 +1,7 @@
 // What the values that a training's hints name are in the teacher, and how they are in the model that is trained.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -26,12 +27,22 @@ struct HintValues {
   PackedArray teacher;
 };
 
-// Runs the teacher once over the training samples, and the model over one. RECIPE_INVALID with the field and the nearest
+// What a teacher's values were over the training samples of one TrainingData, by name. Not thread-safe.
+struct HintCache {
+  struct Values {
+    PackedArray array;
+    double variance = 1;
+  };
+  std::map<std::string, Values> values;
+};
+
+// Runs the teacher once over the training samples, unless `cache` (may be null) has its values from an earlier training by
+// the same data, and both models over one sample. RECIPE_INVALID with the field and the nearest
 // name where a name is no float32 value that is computed from the inputs, or two values do not go together; DATA_NOT_FINITE;
 // those of Session and Scratch.
 absl::StatusOr<std::vector<HintValues>> PackHintValues(const Model& teacher, const Model& model,
                                                        const Training& training,
                                                        const TrainingData& data,
-                                                       const JobContext& context);
+                                                       const JobContext& context, HintCache* cache);
 
 }  // namespace modelpress

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/base/job_context.h"
+#include "core/training/hint_values.h"
 #include "core/training/trainable.h"
 #include "core/training/training_data.h"
 #include "core/training/training_memory.h"
@@ -27,6 +28,8 @@ struct TrainOptions {
   const Model* original = nullptr;
   // Where the values are that hints name; null: in `original`.
   const Model* teacher = nullptr;
+  // Shared by trainings of one teacher by the same data, which then compute what hints are followed by once. May be null.
+  HintCache* hint_cache = nullptr;
   // Only the run is wanted: model and report stay as they are.
   bool trial = false;
   std::function<void(double fraction, std::string_view detail)> progress;

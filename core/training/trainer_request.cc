@@ -103,7 +103,8 @@ absl::Status TrainerRequest::LookForHints() {
   if (teacher == nullptr) {
     return Error(ERROR_REASON_INTERNAL_BUG, "a training with hints was given no teacher");
   }
-  MP_ASSIGN_OR_RETURN(hints_, PackHintValues(*teacher, model_, options_.training, data_, context_));
+  MP_ASSIGN_OR_RETURN(hints_, PackHintValues(*teacher, model_, options_.training, data_, context_,
+                                             options_.hint_cache));
   return absl::OkStatus();
 }
 

@@ -90,6 +90,15 @@ double LossAfter(const PassReport& report) {
   return least;
 }
 
+std::string Bytes(const Model& model) {
+  std::string bytes;
+  ForEachTensor(model.proto(), [&](const onnx::TensorProto& tensor) {
+    const auto found = model.Bytes(tensor);
+    if (found.ok()) bytes.append(reinterpret_cast<const char*>(found->data()), found->size());
+  });
+  return bytes;
+}
+
 constexpr char kPrune[] = "prune_magnitude: {sparsity_per_tensor: 0.6, weights: {min_elements: 1}}";
 
 TEST(FinetuneTest, PrunedWeightsStayZeroAndTheRestLearns) {
@@ -114,6 +123,31 @@ TEST(FinetuneTest, PrunedWeightsStayZeroAndTheRestLearns) {
   EXPECT_EQ(run.report->trainings(0).validation_samples(), 20u);
   EXPECT_EQ(run.report->trainings(0).parameters(),
             kInputs * kHidden + kHidden + kHidden * kClasses + kClasses);
+}
+
+TEST(FinetuneTest, TheModelFollowsTheOriginalInsideWhereThatHelps) {
+  DataFolder folder;
+  const auto data = DataSet::Open(Samples(folder).path(), folder.scratch());
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  const auto trained = [&](const std::string& hints) {
+    return Finetune(
+        kPrune, "finetune: {training: {steps: 200, learning_rate: 0.01, hints: [" + hints + "]}}",
+        job, arena, data->get());
+  };
+  const Finetuned chosen = trained(""), with = trained("{teacher: r}"),
+                  without = trained("{teacher: r, weight: 0}");
+  for (const Finetuned* run : {&chosen, &with, &without}) {
+    ASSERT_TRUE(run->report.ok()) << run->report.status();
+  }
+  std::string notes;
+  for (const std::string& note : chosen.report->notes()) notes += note + "\n";
+  constexpr char kFollowed[] = "values inside of the original are followed too: r;";
+  const bool followed = notes.find(kFollowed) != std::string::npos;
+  EXPECT_THAT(notes, HasSubstr(followed ? kFollowed
+                                        : "values inside of the original are not followed: r;"));
+  EXPECT_TRUE(Bytes(with.model) != Bytes(without.model));
+  EXPECT_TRUE(Bytes(chosen.model) == Bytes(followed ? with.model : without.model));
 }
 
 TEST(FinetuneTest, CodesStayOnTheirGrid) {
@@ -182,15 +216,6 @@ TEST(FinetuneTest, LabelsCountWhereThereAreSome) {
   EXPECT_THAT(std::string(refused.report.status().message()), HasSubstr("label 7"));
 }
 
-std::string Bytes(const Model& model) {
-  std::string bytes;
-  ForEachTensor(model.proto(), [&](const onnx::TensorProto& tensor) {
-    const auto found = model.Bytes(tensor);
-    if (found.ok()) bytes.append(reinterpret_cast<const char*>(found->data()), found->size());
-  });
-  return bytes;
-}
-
 // The trainer that this process has started; 0 if there is none.
 pid_t TrainerPid() {
   DIR* const folder = opendir("/proc");
@@ -228,6 +253,41 @@ TEST(FinetuneTest, AKilledTrainerGoesOnToTheSameBytes) {
   EXPECT_EQ(killed.report->trainings(0).restarts(), 1u);
   EXPECT_TRUE(Bytes(killed.model) == Bytes(whole.model));
   EXPECT_EQ(killed.report->trainings(0).points_size(), whole.report->trainings(0).points_size());
+}
+
+TEST(FinetuneTest, TheBytesAreTheSameForAnyNumberOfThreads) {
+  // Feeds of one sample each, so that a batch is many parts.
+  DataFolder folder;
+  std::mt19937 random(5);
+  folder.Write("unlabeled/x.npy",
+               FloatNpy({kSamples, 1, kInputs}, RandomFloats(random, kSamples * kInputs)));
+  const auto data = DataSet::Open(folder.path(), folder.scratch());
+  const struct {
+    const char *first, *second;
+  } kCases[] = {
+      {kPrune, "finetune: {training: {steps: 40, learning_rate: 0.01}}"},
+      // Lanes of different lengths, the last of one sample.
+      {kPrune, "finetune: {training: {steps: 40, batch_size: 13, hints: [{teacher: r}]}}"},
+      {"quantize_weights: {type: int2, block_size: 16, method: rtn, weights: {min_elements: 1}}",
+       "finetune: {training: {steps: 40, optimizer: sgd, batch_size: 3}}"},
+  };
+  for (const auto& test : kCases) {
+    std::string expected;
+    double loss = 0;
+    for (const size_t threads : {1, 2, 7}) {
+      TestJob job(threads);
+      WeightArena arena(&job.scratch());
+      const Finetuned run = Finetune(test.first, test.second, job, arena, data->get());
+      ASSERT_TRUE(run.report.ok()) << run.report.status();
+      EXPECT_LT(LossAfter(*run.report), LossBefore(*run.report));
+      if (threads == 1) {
+        expected = Bytes(run.model);
+        loss = LossAfter(*run.report);
+      }
+      EXPECT_TRUE(Bytes(run.model) == expected) << test.second << ", threads " << threads;
+      EXPECT_EQ(LossAfter(*run.report), loss) << test.second << ", threads " << threads;
+    }
+  }
 }
 
 TEST(FinetuneTest, StopsInTheMiddleWhenCancelled) {

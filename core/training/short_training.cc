@@ -1,5 +1,5 @@
-// Trying learning rates: see learning_rate.h.
-#include "core/training/learning_rate.h"
+// Trying options: see short_training.h.
+#include "core/training/short_training.h"
 
 #include <algorithm>
 
@@ -11,37 +11,53 @@ namespace modelpress {
 namespace {
 
 constexpr double kFactors[] = {1, 3, 10, 30};
-constexpr uint32_t kLeastSteps = 200, kPart = 20, kMostTrialSteps = 200, kLooks = 4;
+constexpr uint32_t kLeastSteps = 200, kPart = 20, kMostSteps = 200, kLooks = 4;
 
 }  // namespace
+
+std::optional<Training> ShortTraining(const Training& training) {
+  if (training.steps() < kLeastSteps) return std::nullopt;
+  Training part = training;
+  part.set_steps(std::min(training.steps() / kPart, kMostSteps));
+  part.set_evaluate_every(std::max(1u, part.steps() / kLooks));
+  part.set_max_seconds(training.max_seconds() / kPart);
+  part.set_keep_on_divergence(true);
+  part.clear_patience();
+  return part;
+}
+
+absl::StatusOr<double> TryTraining(Model& model, const std::vector<Trainable>& parameters,
+                                   const TrainingData& data, const TrainOptions& options,
+                                   WeightArena& arena, const JobContext& context) {
+  TrainOptions trial = options;
+  trial.trial = true;
+  v1::PassReport unused;
+  MP_ASSIGN_OR_RETURN(const TrainingRun run,
+                      TrainModel(model, parameters, data, trial, arena, context, &unused));
+  return BestPoint(run).validation_loss();
+}
 
 absl::StatusOr<ChosenRate> ChooseLearningRate(Model& model,
                                               const std::vector<Trainable>& parameters,
                                               const TrainingData& data, const TrainOptions& options,
                                               WeightArena& arena, const JobContext& context) {
-  const Training& training = options.training;
-  ChosenRate chosen{.rate = training.learning_rate()};
-  if (training.steps() < kLeastSteps) return chosen;
-  chosen.steps = std::min(training.steps() / kPart, kMostTrialSteps);
+  const double usual = options.training.learning_rate();
+  ChosenRate chosen{.rate = usual};
+  const std::optional<Training> part = ShortTraining(options.training);
+  if (!part.has_value()) return chosen;
+  chosen.steps = part->steps();
   TrainOptions trial = options;
-  trial.trial = true;
-  trial.training.set_steps(chosen.steps);
-  trial.training.set_evaluate_every(std::max(1u, chosen.steps / kLooks));
-  trial.training.set_max_seconds(training.max_seconds() / kPart);
-  trial.training.set_keep_on_divergence(true);
-  trial.training.clear_patience();
+  trial.training = *part;
   for (const double factor : kFactors) {
-    const double rate = factor * training.learning_rate();
+    const double rate = factor * usual;
     trial.training.set_learning_rate(rate);
     if (options.progress) {
       trial.progress = [&](double, std::string_view) {
         options.progress(0, FormatString("{}: trying learning rate {:.3g}", options.name, rate));
       };
     }
-    v1::PassReport unused;
-    MP_ASSIGN_OR_RETURN(const TrainingRun run,
-                        TrainModel(model, parameters, data, trial, arena, context, &unused));
-    const double loss = BestPoint(run).validation_loss();
+    MP_ASSIGN_OR_RETURN(const double loss,
+                        TryTraining(model, parameters, data, trial, arena, context));
     const bool best =
         std::ranges::all_of(chosen.tried, [&](const auto& other) { return loss < other.second; });
     if (best) chosen.rate = rate;
