@@ -113,7 +113,8 @@ absl::Status RunJob(const JobOptions& options, Recipe recipe) {
                                                               : Judging::GATE_STRUCTURE);
   }
   MP_RETURN_IF_ERROR(AddRequirements(options.require, &recipe));
-  const JobRequest request{options.model, options.data, std::move(recipe), options.student, options.graph};
+  const JobRequest request{options.model, options.data, std::move(recipe), options.student,
+                           options.graph};
   ProgressDisplay display(ProgressDisplay::StyleOfStderr());
   const JobSurroundings surroundings{&display, &InstallInterruptHandler(), options.threads};
   if (options.plan) {

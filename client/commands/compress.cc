@@ -51,18 +51,18 @@ absl::Status Compress(const CompressOptions& options) {
 
 void RegisterCommand_compress(CommandRegistry& registry) {
   auto options = std::make_shared<CompressOptions>();
-  CLI::App* app =
-      registry.Add("compress", "Make a model smaller, and measure what that cost",
-                   {"modelpress compress model.onnx -o small.onnx --pass quantize_weights",
-                    "modelpress compress model.onnx -o small.onnx --recipe recipe.yaml --data "
-                    "samples/ --report report.json",
-                    "modelpress compress model.onnx -o small.onnx --pass "
-                    "prune_magnitude:sparsity_global=0.5 --pass "
-                    "quantize_weights --require accuracy.max_drop=0.005 --data samples/",
-                    "modelpress compress teacher.onnx -o student.onnx --pass distill --data samples/ "
-                    "--require accuracy.min=0.95",
-                    "modelpress compress model.onnx --pass convert_float16 --plan"},
-                   [options] { return Compress(*options); });
+  CLI::App* app = registry.Add(
+      "compress", "Make a model smaller, and measure what that cost",
+      {"modelpress compress model.onnx -o small.onnx --pass quantize_weights",
+       "modelpress compress model.onnx -o small.onnx --recipe recipe.yaml --data "
+       "samples/ --report report.json",
+       "modelpress compress model.onnx -o small.onnx --pass "
+       "prune_magnitude:sparsity_global=0.5 --pass "
+       "quantize_weights --require accuracy.max_drop=0.005 --data samples/",
+       "modelpress compress teacher.onnx -o student.onnx --pass distill --data samples/ "
+       "--require accuracy.min=0.95",
+       "modelpress compress model.onnx --pass convert_float16 --plan"},
+      [options] { return Compress(*options); });
   options->AddTo(app);
   app->add_option("--student", options->student,
                   "A model with the same inputs and outputs that the pass distill trains, instead "

@@ -52,20 +52,23 @@ absl::Status CompareWithCaller(const ConvertOptions& options) {
   MP_ASSIGN_OR_RETURN(const std::vector<ExpectedOutput> outputs,
                       CompareWithExpected(model, options.expect, kExpectedTolerance, &notes));
   if (!options.json) {
-    for (const std::string& note : notes) fputs(FormatString("{}\n", Printable(note)).c_str(), stdout);
+    for (const std::string& note : notes)
+      fputs(FormatString("{}\n", Printable(note)).c_str(), stdout);
   }
   std::string missed;
   for (const ExpectedOutput& output : outputs) {
     if (!options.json) {
-      fputs(FormatString("Expected output {}: largest error {:.3g} of a range of {:.3g}{}\n", Printable(output.name),
-                         output.max_abs_error, output.range, output.holds ? "" : ", too much")
+      fputs(FormatString("Expected output {}: largest error {:.3g} of a range of {:.3g}{}\n",
+                         Printable(output.name), output.max_abs_error, output.range,
+                         output.holds ? "" : ", too much")
                 .c_str(),
             stdout);
     }
     if (!output.holds && missed.empty()) missed = output.name;
   }
   if (missed.empty()) return absl::OkStatus();
-  return Error(ERROR_REASON_QUALITY_BOUND_MISSED, FormatString("output '{}' is not what was expected", missed))
+  return Error(ERROR_REASON_QUALITY_BOUND_MISSED,
+               FormatString("output '{}' is not what was expected", missed))
       .With("metric", "expected output")
       .Remedy("look at which operator differs; the file was written");
 }
@@ -85,7 +88,8 @@ absl::Status AddInputShape(const std::string& argument, Import* import) {
     }
   }
   if (valid) return absl::OkStatus();
-  return Error(ERROR_REASON_REQUEST_INVALID, FormatString("--input-shape {} is not NAME:EXTENT,EXTENT,...", argument))
+  return Error(ERROR_REASON_REQUEST_INVALID,
+               FormatString("--input-shape {} is not NAME:EXTENT,EXTENT,...", argument))
       .With("field", "--input-shape")
       .Remedy("write it as image:1,224,224,3");
 }
@@ -95,7 +99,8 @@ absl::Status AddRenames(const std::string& path, Import* import) {
   if (path.empty()) return absl::OkStatus();
   MP_ASSIGN_OR_RETURN(const auto file, MappedFile::OpenForReading(path));
   const std::string_view text(reinterpret_cast<const char*>(file->bytes().data()), file->size());
-  MP_ASSIGN_OR_RETURN(const nlohmann::json table, ParseJson(text, path, nullptr, /*unique_keys=*/true));
+  MP_ASSIGN_OR_RETURN(const nlohmann::json table,
+                      ParseJson(text, path, nullptr, /*unique_keys=*/true));
   for (const auto& [from, to] : table.items()) {
     if (!table.is_object() || !to.is_string()) {
       return Error(ERROR_REASON_REQUEST_INVALID, FormatString("{} is no object of names", path))
@@ -113,14 +118,16 @@ absl::Status Convert(const ConvertOptions& options) {
   output.set_layout(options.layout == "inline"    ? Output::LAYOUT_INLINE
                     : options.layout == "sidecar" ? Output::LAYOUT_SIDECAR
                                                   : Output::LAYOUT_AUTO);
-  output.set_format(options.format.empty() && absl::EndsWithIgnoreCase(options.output, ".safetensors")
+  output.set_format(options.format.empty() &&
+                            absl::EndsWithIgnoreCase(options.output, ".safetensors")
                         ? "safetensors"
                         : options.format);
   Import import;
   import.set_signature(options.signature);
   import.set_channels_first_inputs(options.channels_first);
   import.set_opset(options.opset);
-  for (const std::string& argument : options.input_shapes) MP_RETURN_IF_ERROR(AddInputShape(argument, &import));
+  for (const std::string& argument : options.input_shapes)
+    MP_RETURN_IF_ERROR(AddInputShape(argument, &import));
   MP_RETURN_IF_ERROR(AddRenames(options.renames, &import));
   if (import.ByteSizeLong() > 0) *recipe.mutable_import() = std::move(import);
   MP_RETURN_IF_ERROR(RunJob(options, std::move(recipe)));
@@ -131,41 +138,47 @@ absl::Status Convert(const ConvertOptions& options) {
 
 void RegisterCommand_convert(CommandRegistry& registry) {
   auto options = std::make_shared<ConvertOptions>();
-  CLI::App* app = registry.Add("convert", "Write a model in another layout or format, and check it",
-                               {"modelpress convert model.onnx -o one-file.onnx --layout inline",
-                                "modelpress convert model.onnx -o out/model.onnx --layout sidecar",
-                                "modelpress convert model.tflite -o model.onnx --nchw-inputs",
-                                "modelpress convert model.pt2 -o model.onnx",
-                                "modelpress convert model.onnx -o weights.safetensors",
-                                "modelpress convert weights.safetensors --onto model.onnx -o new.onnx"},
-                               [options] { return Convert(*options); });
+  CLI::App* app =
+      registry.Add("convert", "Write a model in another layout or format, and check it",
+                   {"modelpress convert model.onnx -o one-file.onnx --layout inline",
+                    "modelpress convert model.onnx -o out/model.onnx --layout sidecar",
+                    "modelpress convert model.tflite -o model.onnx --nchw-inputs",
+                    "modelpress convert model.pt2 -o model.onnx",
+                    "modelpress convert model.onnx -o weights.safetensors",
+                    "modelpress convert weights.safetensors --onto model.onnx -o new.onnx"},
+                   [options] { return Convert(*options); });
   options->AddTo(app);
   app->add_option(
          "--layout", options->layout,
          "Where weights go: inline (one file), sidecar (a second file), auto (sidecar above 2 GiB)")
       ->check(CLI::IsMember({"auto", "inline", "sidecar"}));
-  app->add_option("--format", options->format, "Format to write; default: the model's own")->type_name("NAME");
-  app->add_option("--signature", options->signature, "Of a TensorFlow Lite model: the signature to convert")
+  app->add_option("--format", options->format, "Format to write; default: the model's own")
+      ->type_name("NAME");
+  app->add_option("--signature", options->signature,
+                  "Of a TensorFlow Lite model: the signature to convert")
       ->type_name("KEY");
   app->add_option("--input-shape", options->input_shapes,
-                  "Of a model that is not ONNX: extents for an input's free axes, NAME:1,224,224,3; repeatable")
+                  "Of a model that is not ONNX: extents for an input's free axes, "
+                  "NAME:1,224,224,3; repeatable")
       ->type_name("SHAPE")
       ->allow_extra_args(false);
   app->add_flag("--nchw-inputs", options->channels_first,
                 "Of a TensorFlow Lite model: image inputs become channels-first");
   app->add_option("--expect", options->expect,
-                  "Arrays that the original gave: in0.npy ..., out0.npy ... or NAME.npy; the outputs must be those")
+                  "Arrays that the original gave: in0.npy ..., out0.npy ... or NAME.npy; the "
+                  "outputs must be those")
       ->type_name("DIR");
-  CLI::Option* onto =
-      app->add_option(
-             "--onto", options->graph,
-             "Of a file of weights (safetensors, an index of shards, a PyTorch state dict): the model to put them into")
-          ->type_name("MODEL");
+  CLI::Option* onto = app->add_option("--onto", options->graph,
+                                      "Of a file of weights (safetensors, an index of shards, a "
+                                      "PyTorch state dict): the model to put them into")
+                          ->type_name("MODEL");
   app->add_option("--rename", options->renames,
-                  "With --onto: a JSON object of names in the file of weights and in the model; \"\" leaves a tensor out")
+                  "With --onto: a JSON object of names in the file of weights and in the model; "
+                  "\"\" leaves a tensor out")
       ->type_name("FILE")
       ->needs(onto);
-  app->add_option("--opset", options->opset, "Of a model that is not ONNX: version of the ONNX operators to write")
+  app->add_option("--opset", options->opset,
+                  "Of a model that is not ONNX: version of the ONNX operators to write")
       ->type_name("N");
 }
 

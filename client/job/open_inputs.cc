@@ -10,7 +10,8 @@
 namespace modelpress {
 namespace {
 
-absl::Status OpenFurther(const std::string& path, std::string folder, JobInputs* inputs, InputFile* further) {
+absl::Status OpenFurther(const std::string& path, std::string folder, JobInputs* inputs,
+                         InputFile* further) {
   if (path.empty()) return absl::OkStatus();
   MP_ASSIGN_OR_RETURN(const InputFiles files, OpenModelFiles(path));
   // The model's own external data may lie in a folder of that name.

@@ -8,6 +8,7 @@
 #include "core/distill/distill_model.h"
 #include "core/distill/judge.h"
 #include "core/distill/search_progress.h"
+#include "core/training/hint_values.h"
 #include "core/training/training_data.h"
 #include "modelpress/v1/pass_report.pb.h"
 #include "modelpress/v1/recipe.pb.h"
@@ -40,6 +41,8 @@ struct Distillation {
   v1::PassReport& report;
   SearchProgress progress;
   TrainingData data;
+  // Of `data`: the teacher's values that students follow, found once for all of them.
+  HintCache hint_cache;
   HeldOutData held_out;
   std::unique_ptr<HeldOutJudge> judge;
   // The teacher is surer of unlabelled samples than of labelled ones; see kinds.h.

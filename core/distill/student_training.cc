@@ -102,6 +102,7 @@ absl::Status TrainInPlace(Distillation& distillation, Model& model, const std::s
       .seed = distillation.request.seed,
       .name = name,
       .original = distillation.request.teacher,
+      .hint_cache = &data == &distillation.data ? &distillation.hint_cache : nullptr,
       .progress =
           [&distillation](double fraction, std::string_view detail) {
             distillation.progress.Training(fraction, std::string(detail));

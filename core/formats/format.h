@@ -51,7 +51,8 @@ class Format {
   virtual bool converts() const { return false; }
   // Errors: MODEL_MALFORMED, MODEL_LIMIT, EXTERNAL_DATA_REJECTED, OPSET_UNSUPPORTED, OP_UNSUPPORTED, RECIPE_INVALID for
   // options that do not fit the model. `notes`, if given, receives what the caller should know of a conversion.
-  virtual absl::StatusOr<Model> Read(const InputFiles& files, const Import& options, const JobContext& context,
+  virtual absl::StatusOr<Model> Read(const InputFiles& files, const Import& options,
+                                     const JobContext& context,
                                      std::vector<std::string>* notes = nullptr) const = 0;
   // Writes into `folder` under names derived from `file_name`; main file first in the result, which has name, size and
   // SHA-256 of each. Each file is complete and synced before the one that refers to it appears under its name.

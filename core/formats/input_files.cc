@@ -55,7 +55,8 @@ absl::StatusOr<InputFiles> OpenModelFiles(const std::string& path) {
   MP_ASSIGN_OR_RETURN(files.main.file, MappedFile::OpenForReading(path));
   const fs::path folder = main.has_parent_path() ? main.parent_path() : fs::path(".");
   std::vector<std::string> wanted = ExternalDataNames(files.main);
-  for (std::string& shard : ShardNames(files.main.file->bytes())) wanted.push_back(std::move(shard));
+  for (std::string& shard : ShardNames(files.main.file->bytes()))
+    wanted.push_back(std::move(shard));
   for (const std::string& written : wanted) {
     const absl::StatusOr<std::string> name = onnx_format::NormaliseName(written);
     if (!name.ok() || !IsPlainFile(folder, *name)) continue;

@@ -14,7 +14,8 @@ std::string_view FolderOf(const InputFile& file) {
 }
 
 bool LiesBeside(const InputFile& sidecar, const InputFile& further) {
-  return further.file != nullptr && !FolderOf(further).empty() && sidecar.name.starts_with(FolderOf(further));
+  return further.file != nullptr && !FolderOf(further).empty() &&
+         sidecar.name.starts_with(FolderOf(further));
 }
 
 }  // namespace
@@ -22,7 +23,8 @@ bool LiesBeside(const InputFile& sidecar, const InputFile& further) {
 InputFiles FilesOfModel(const JobInputs& inputs) {
   InputFiles files{inputs.model.main, {}};
   for (const InputFile& sidecar : inputs.model.sidecars) {
-    if (!LiesBeside(sidecar, inputs.student) && !LiesBeside(sidecar, inputs.graph)) files.sidecars.push_back(sidecar);
+    if (!LiesBeside(sidecar, inputs.student) && !LiesBeside(sidecar, inputs.graph))
+      files.sidecars.push_back(sidecar);
   }
   return files;
 }

@@ -58,7 +58,8 @@ void SetProvenance(const ModelSummary& original, Provenance provenance, const Re
     if (!import_text.empty()) properties[std::string(kImport)] = import_text;
   } else {
     for (const auto& property : all) {
-      if (property.key() == kSource || property.key() == kImport) source[property.key()] = property.value();
+      if (property.key() == kSource || property.key() == kImport)
+        source[property.key()] = property.value();
     }
   }
   if (source.contains(std::string(kSource))) {

@@ -54,9 +54,8 @@ absl::Status FoldNorms(Model& model, const JobContext& context, std::vector<std:
 }
 
 // `between`: what is done to the model as its source has it.
-absl::StatusOr<Model> ReadWith(const Format& format, const InputFiles& files,
-                               const Import& options, const JobContext& context,
-                               std::vector<std::string>* notes,
+absl::StatusOr<Model> ReadWith(const Format& format, const InputFiles& files, const Import& options,
+                               const JobContext& context, std::vector<std::string>* notes,
                                const std::function<absl::Status(Model*)>& between) {
   if (!format.converts() && options.ByteSizeLong() > 0) {
     return Error(ERROR_REASON_RECIPE_INVALID,
@@ -87,8 +86,9 @@ absl::StatusOr<Model> ReadModel(const Format& format, const InputFiles& files,
 namespace {
 
 // The graph with the weights of `weight_files` in it.
-absl::StatusOr<JobModel> ReadOnto(const InputFiles& weight_files, InputFiles graph_files, Import options,
-                                  const JobContext& context, std::vector<std::string>* notes) {
+absl::StatusOr<JobModel> ReadOnto(const InputFiles& weight_files, InputFiles graph_files,
+                                  Import options, const JobContext& context,
+                                  std::vector<std::string>* notes) {
   std::vector<std::string> found, of_graph;
   MP_ASSIGN_OR_RETURN(const std::vector<NamedTensor> weights,
                       ReadWeights(weight_files.main, weight_files.sidecars, context, &found));
@@ -99,18 +99,18 @@ absl::StatusOr<JobModel> ReadOnto(const InputFiles& weight_files, InputFiles gra
   MP_ASSIGN_OR_RETURN(result.format, FormatRegistry::Get().Recognise(graph_files));
   if (!result.format->has_graph()) {
     return Error(ERROR_REASON_FORMAT_UNSUPPORTED,
-                 FormatString("\"{}\" has weights but no graph to put weights into", graph_files.main.name))
+                 FormatString("\"{}\" has weights but no graph to put weights into",
+                              graph_files.main.name))
         .With("format", result.format->name())
         .Remedy("give the model that the weights belong to");
   }
-  MP_ASSIGN_OR_RETURN(result.model,
-                      ReadWith(*result.format, graph_files, options, context, &of_graph,
-                               [&](Model* model) {
-                                 return PutWeights(weights, renames, model, &of_graph);
-                               }));
+  MP_ASSIGN_OR_RETURN(
+      result.model,
+      ReadWith(*result.format, graph_files, options, context, &of_graph,
+               [&](Model* model) { return PutWeights(weights, renames, model, &of_graph); }));
   found.insert(found.end(), of_graph.begin(), of_graph.end());
-  found.push_back(FormatString("the weights are those of \"{}\", the graph is that of \"{}\"", weight_files.main.name,
-                               graph_files.main.name));
+  found.push_back(FormatString("the weights are those of \"{}\", the graph is that of \"{}\"",
+                               weight_files.main.name, graph_files.main.name));
   result.files = std::move(graph_files);
   if (notes != nullptr) notes->insert(notes->end(), found.begin(), found.end());
   return result;
@@ -126,12 +126,14 @@ absl::StatusOr<JobModel> ReadJobModel(const JobInputs& inputs, const Import& opt
     return ReadOnto(result.files, FilesOf(inputs.graph, inputs), options, context, notes);
   }
   if (!options.renamed_weights().empty()) {
-    return Error(ERROR_REASON_RECIPE_INVALID, "import.renamed_weights: there is no graph to put weights into")
+    return Error(ERROR_REASON_RECIPE_INVALID,
+                 "import.renamed_weights: there is no graph to put weights into")
         .With("field", "import.renamed_weights")
         .Remedy("send the graph as a further model (modelpress convert WEIGHTS --onto model.onnx)");
   }
   MP_ASSIGN_OR_RETURN(result.format, FormatRegistry::Get().Recognise(result.files));
-  MP_ASSIGN_OR_RETURN(result.model, ReadModel(*result.format, result.files, options, context, notes));
+  MP_ASSIGN_OR_RETURN(result.model,
+                      ReadModel(*result.format, result.files, options, context, notes));
   return result;
 }
 

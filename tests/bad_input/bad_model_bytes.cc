@@ -102,7 +102,8 @@ std::vector<BadCase> BadModelBytes() {
             WithInitializer(VarintField(1, 4) + VarintField(2, 8) + Field(8, "w") +
                             Field(9, good_data)),
             kMalformed),
-      Bytes("tflite_without_tables", std::string("\x1c\0\0\0TFL3", 8) + std::string(64, '\0'), kForeign),
+      Bytes("tflite_without_tables", std::string("\x1c\0\0\0TFL3", 8) + std::string(64, '\0'),
+            kForeign),
       Bytes("hdf5", "\x89HDF\r\n\x1a\n" + std::string(64, '\0'), kForeign),
       Bytes("zip", std::string("PK\x03\x04", 4) + std::string(64, '\0'), kForeign),
       Bytes("gguf", "GGUF" + std::string(64, '\0'), kForeign),

@@ -44,7 +44,7 @@ std::string Dense() {
 }
 
 JobOutcome RunOne(const std::string& name, const std::string& bytes, std::string_view recipe,
-               const TestJob& job, const std::string& output) {
+                  const TestJob& job, const std::string& output) {
   JobInputs inputs;
   inputs.model.main = testing::MakeInput(name, bytes);
   inputs.output_folder = job.folder() + "/out";
@@ -84,7 +84,7 @@ TEST(ImportTest, OptionsOfConversionsAreRefusedForOnnx) {
   const JobOutcome converted = RunOne("m.tflite", Dense(), "{}", job, "converted.onnx");
   ASSERT_FALSE(converted.has_error()) << converted.error_message();
   const JobOutcome outcome = RunOne("m.onnx", ReadFile(job.folder() + "/out/converted.onnx"),
-                                 "import: {channels_first_inputs: true}", job, "x.onnx");
+                                    "import: {channels_first_inputs: true}", job, "x.onnx");
   EXPECT_EQ(outcome.error().reason(), ERROR_REASON_RECIPE_INVALID);
 }
 
