@@ -75,6 +75,7 @@ class Distilling {
     MP_ASSIGN_OR_RETURN(const NarrowedModel narrowest,
                         CutStudent(base_, kNarrowest, options_, shared_.context));
     parameters_ = narrowest.parameters_before;
+    smallest_parameters_ = narrowest.parameters_after;
     macs_ = narrowest.macs_before;
     for (const v1::Skip& skip : narrowest.skips) *shared_.report.add_skips() = skip;
     return narrowest.parameters_after < narrowest.parameters_before;
@@ -233,6 +234,7 @@ class Distilling {
     options.max_students = MostStudentsOf(options_);
     options.min_parameters = options_.min_parameters();
     options.original_parameters = parameters_;
+    options.smallest_parameters = smallest_parameters_;
     options.out_of_time = [this] { return out_of_time(); };
     const auto size = [&](double width) -> absl::StatusOr<uint64_t> {
       MP_ASSIGN_OR_RETURN(const NarrowedModel cut, CutStudent(ParentModel(), ShareOfParent(width),
@@ -289,7 +291,7 @@ class Distilling {
   const DistillRequest& request_;
   const Distill& options_;
   Distillation shared_;
-  uint64_t parameters_ = 0;
+  uint64_t parameters_ = 0, smallest_parameters_ = 0;
   double macs_ = 0;
   std::optional<Model> parent_;
   double parent_width_ = 1;

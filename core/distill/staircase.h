@@ -13,13 +13,13 @@
 namespace modelpress {
 
 struct StaircaseOptions {
-  // Width of a student as a share of that of the one before.
+  // Width of a student as a share of that of the one before. Steps that make a student hardly smaller are taken together.
   double shrink = 0.7;
   // Of students that count (Trial::counts).
   uint32_t max_students = 12;
   uint64_t min_parameters = 0;
-  // Parameters of the original, whose width is 1.
-  uint64_t original_parameters = 0;
+  // Parameters of the original, whose width is 1, and of the narrowest student there is.
+  uint64_t original_parameters = 0, smallest_parameters = 0;
   // Looked at before each student; may be null.
   std::function<bool()> out_of_time;
 };

@@ -12,11 +12,10 @@
 #include "core/model/graph.h"
 #include "core/rewrite/turn_constant.h"
 #include "core/rewrite/value_shapes.h"
+#include "core/rewrite/view_axes.h"
 
 namespace modelpress {
 namespace {
-
-using Axes = std::vector<int64_t>;
 
 bool IsView(std::string_view op) { return op == "Reshape" || op == "Squeeze" || op == "Unsqueeze"; }
 
@@ -28,16 +27,11 @@ bool Broadcasts(std::string_view op) {
   return std::ranges::contains(kOps, op);
 }
 
-Axes Permutation(const onnx::NodeProto& node) {
+Axes PermutationOf(const onnx::NodeProto& node) {
   const onnx::AttributeProto* perm = FindAttribute(node, "perm");
   if (perm == nullptr) return {};
   Axes axes(perm->ints().begin(), perm->ints().end());
-  Axes sorted = axes;
-  std::ranges::sort(sorted);
-  for (size_t i = 0; i < sorted.size(); ++i) {
-    if (sorted[i] != static_cast<int64_t>(i)) return {};
-  }
-  return axes;
+  return IsPermutation(axes) ? axes : Axes();
 }
 
 void SetInt(onnx::NodeProto* node, const char* name, int64_t value) {
@@ -59,38 +53,6 @@ void MakeTranspose(onnx::NodeProto* node, const std::string& input, const Axes& 
   attribute.set_name("perm");
   attribute.set_type(onnx::AttributeProto::INTS);
   attribute.mutable_ints()->Add(perm.begin(), perm.end());
-}
-
-// How many of `target`'s extents (one may be -1) each of `source`'s (one may be -1) is split into; nothing where an axis is
-// not whole axes of the target, or where that is not clear.
-std::optional<std::vector<size_t>> SplitCounts(const Axes& source, const Axes& target) {
-  std::vector<size_t> counts(source.size(), 0);
-  const auto take = [&](int64_t extent, size_t* place, size_t end, int step) -> size_t {
-    int64_t product = 1;
-    size_t count = 0;
-    do {
-      if (*place == end) return 0;
-      const int64_t next = target[step > 0 ? *place : *place - 1];
-      if (next < 1 || __builtin_mul_overflow(product, next, &product)) return 0;
-      *place += static_cast<size_t>(step);
-      ++count;
-    } while (product < extent);
-    return product == extent ? count : 0;
-  };
-  size_t begin = 0, end = target.size(), first = 0, last = source.size();
-  for (; first < last && source[first] != -1; ++first) {
-    if ((counts[first] = take(source[first], &begin, end, 1)) == 0) return std::nullopt;
-  }
-  for (; last > first + 1; --last) {
-    if (source[last - 1] == -1) return std::nullopt;
-    if ((counts[last - 1] = take(source[last - 1], &end, begin, -1)) == 0) return std::nullopt;
-  }
-  if (first == source.size()) return begin == target.size() ? std::optional(counts) : std::nullopt;
-  if (begin >= end || !std::ranges::contains(target.begin() + static_cast<int64_t>(begin),
-                                             target.begin() + static_cast<int64_t>(end), -1))
-    return std::nullopt;
-  counts[first] = end - begin;
-  return counts;
 }
 
 class Merger {
@@ -198,32 +160,16 @@ class Merger {
     if (transpose == nullptr) return false;
     const onnx::NodeProto* unsqueeze = Maker(transpose->input(0), "Unsqueeze");
     if (unsqueeze == nullptr) return false;
-    const Axes perm = Permutation(*transpose);
-    const int64_t rank = static_cast<int64_t>(perm.size());
-    std::optional<Axes> added = Ints(*unsqueeze, 1), taken = Ints(*node, 1);
-    if (rank == 0 || !added.has_value() || !taken.has_value()) return false;
-    const auto normalize = [rank](Axes* axes) {
-      for (int64_t& axis : *axes) axis += axis < 0 ? rank : 0;
-      std::ranges::sort(*axes);
-      return axes->empty() || (axes->front() >= 0 && axes->back() < rank);
-    };
-    if (!normalize(&*added) || !normalize(&*taken)) return false;
-    Axes from;
-    for (const int64_t axis : *taken) from.push_back(perm[static_cast<size_t>(axis)]);
-    std::ranges::sort(from);
-    if (from != *added) return false;
-    Axes left;
-    for (int64_t j = 0; j < rank; ++j) {
-      if (std::ranges::contains(*taken, j)) continue;
-      const int64_t axis = perm[static_cast<size_t>(j)];
-      left.push_back(axis -
-                     std::ranges::count_if(*added, [axis](int64_t other) { return other < axis; }));
-    }
+    const Axes perm = PermutationOf(*transpose);
+    const std::optional<Axes> added = Ints(*unsqueeze, 1), taken = Ints(*node, 1);
+    if (perm.empty() || !added.has_value() || !taken.has_value()) return false;
+    const std::optional<Axes> left = PermutationWithout(perm, *added, *taken);
+    if (!left.has_value()) return false;
     const std::string source = unsqueeze->input(0);
-    if (std::ranges::is_sorted(left)) return Redirect(*node, source);
+    if (std::ranges::is_sorted(*left)) return Redirect(*node, source);
     ++reads_[source];
     --reads_[node->input(0)];
-    MakeTranspose(node, source, left);
+    MakeTranspose(node, source, *left);
     return true;
   }
 
@@ -233,42 +179,23 @@ class Merger {
     const onnx::NodeProto* transpose = Maker(middle, "Transpose");
     if (transpose == nullptr || !ReadOnce(middle) || !ReadOnce(transpose->input(0))) return false;
     onnx::NodeProto* first = Maker(transpose->input(0), "Reshape");
-    const Axes perm = Permutation(*transpose);
+    const Axes perm = PermutationOf(*transpose);
     if (first == nullptr || perm.empty()) return false;
     const std::optional<Axes> before = Ints(*first, 1), after = Ints(*node, 1);
-    if (!before.has_value() || !after.has_value() || before->size() != perm.size() ||
-        after->size() <= perm.size() || std::ranges::contains(*before, 0) ||
-        std::ranges::contains(*after, 0))
-      return false;
-    Axes turned;
-    for (const int64_t axis : perm) turned.push_back((*before)[static_cast<size_t>(axis)]);
-    const auto counts = SplitCounts(turned, *after);
-    if (!counts.has_value()) return false;
-    // Places in `after` of what each axis of `before` is split into.
-    std::vector<Axes> parts(perm.size());
-    int64_t place = 0;
-    for (size_t j = 0; j < perm.size(); ++j) {
-      for (size_t k = 0; k < (*counts)[j]; ++k)
-        parts[static_cast<size_t>(perm[j])].push_back(place++);
-    }
-    Axes dims, split_perm(after->size());
-    for (const Axes& axes : parts) {
-      for (const int64_t axis : axes) {
-        split_perm[static_cast<size_t>(axis)] = static_cast<int64_t>(dims.size());
-        dims.push_back((*after)[static_cast<size_t>(axis)]);
-      }
-    }
-    SetInput(first, 1, turner_.MakeInts(dims, DataType::kInt64));
+    if (!before.has_value() || !after.has_value()) return false;
+    const std::optional<SplitView> view = SplitBeforeTranspose(*before, perm, *after);
+    if (!view.has_value()) return false;
+    SetInput(first, 1, turner_.MakeInts(view->dims, DataType::kInt64));
     const std::string split = first->output(0);
     shapes_.erase(split);
-    if (!std::ranges::contains(dims, -1)) {
+    if (!std::ranges::contains(view->dims, -1)) {
       ValueShape shape;
       if (const auto known = shapes_.find(node->output(0)); known != shapes_.end())
         shape.type = known->second.type;
-      shape.dims = dims;
+      shape.dims = view->dims;
       shapes_[split] = std::move(shape);
     }
-    MakeTranspose(node, split, split_perm);
+    MakeTranspose(node, split, view->perm);
     reads_[middle] = 0;
     return true;
   }
@@ -277,7 +204,7 @@ class Merger {
     const onnx::NodeProto* transpose = Maker(node->input(0), "Transpose");
     if (transpose == nullptr || node->input_size() != 2) return false;
     const auto index = shapes_.find(node->input(1));
-    Axes perm = Permutation(*transpose);
+    Axes perm = PermutationOf(*transpose);
     int64_t axis = IntAttribute(*node, "axis", 0);
     if (axis < 0) axis += static_cast<int64_t>(perm.size());
     if (index == shapes_.end() || index->second.rank() != 0 || axis < 0 ||
@@ -294,7 +221,7 @@ class Merger {
   bool TurnGemm(onnx::NodeProto* node) {
     const onnx::NodeProto* transpose =
         node->input_size() > 1 ? Maker(node->input(1), "Transpose") : nullptr;
-    if (transpose == nullptr || Permutation(*transpose) != Axes{1, 0}) return false;
+    if (transpose == nullptr || PermutationOf(*transpose) != Axes{1, 0}) return false;
     SetInput(node, 1, transpose->input(0));
     SetInt(node, "transB", 1 - IntAttribute(*node, "transB", 0));
     return true;

@@ -31,7 +31,7 @@ absl::Status SeenModel::Run(const TensorMap& feed) {
   return session_->Run(feed).status();
 }
 
-absl::Status SeenModel::Refuse(size_t i, std::string_view what) const {
+Error SeenModel::Refuse(size_t i, std::string_view what) const {
   const std::string path = FormatString("training.hints[{}].{}", i, field_);
   return Error(ERROR_REASON_RECIPE_INVALID, FormatString("{} {}", path, what)).With("field", path);
 }
@@ -45,10 +45,7 @@ absl::Status SeenModel::CheckName(const std::string& name, size_t i) const {
     }
   }
   if (std::ranges::contains(names, name)) return absl::OkStatus();
-  const std::string path = FormatString("training.hints[{}].{}", i, field_);
-  auto error = Error(ERROR_REASON_RECIPE_INVALID,
-                     FormatString("{}: no operator makes a value '{}'", path, name));
-  error.With("field", path);
+  Error error = Refuse(i, FormatString("names '{}', which no operator makes", name));
   if (const std::string nearest = NearestName(name, names); !nearest.empty()) {
     error.With("nearest", nearest).Remedy(FormatString("did you mean '{}'?", nearest));
   }

@@ -11,6 +11,7 @@
 namespace modelpress {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr uint64_t kOriginal = 1'000'000;
@@ -126,6 +127,26 @@ TEST(StaircaseTest, SizesInCoarseStepsAreTriedOnce) {
   EXPECT_TRUE(none.tried.empty());
   EXPECT_EQ(none.result->width, 1);
   EXPECT_THAT(none.result->end, HasSubstr("no student can be made smaller"));
+}
+
+TEST(StaircaseTest, StepsThatMakeAStudentHardlySmallerAreTakenTogether) {
+  // Half of the parameters stay at any width, and the rest comes in steps of 20,000.
+  constexpr uint64_t kFixed = 500'000;
+  const auto size = [](double width) { return kFixed + Size(width, 20'000) / 2; };
+  const uint64_t narrowest = size(1e-9), third = size(std::pow(0.7, 3));
+  for (const uint64_t least : {narrowest, third}) {
+    std::vector<uint64_t> tried;
+    const auto result = DescendStaircase(
+        {.original_parameters = kOriginal, .smallest_parameters = narrowest}, size,
+        [&](double width) {
+          tried.push_back(size(width));
+          return Trial{.parameters = tried.back(), .holds = tried.back() >= least};
+        });
+    ASSERT_TRUE(result.ok());
+    // The narrowest is tried though it is hardly smaller: nothing else is left.
+    EXPECT_THAT(tried, ElementsAre(size(0.7), third, narrowest));
+    EXPECT_EQ(result->parameters, least);
+  }
 }
 
 TEST(StaircaseTest, StudentsThatWereNotTrainedAreNotCounted) {

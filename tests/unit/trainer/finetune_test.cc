@@ -353,8 +353,8 @@ TEST(FinetuneTest, HintsAreFollowedAndRefusedByName) {
   const struct {
     const char *hint, *what;
   } kRefused[] = {
-      {"{teacher: rr}", "hints[0].teacher: no operator makes a value 'rr'"},
-      {"{teacher: r, student: b1}", "hints[0].student: no operator makes a value 'b1'"},
+      {"{teacher: rr}", "hints[0].teacher names 'rr', which no operator makes"},
+      {"{teacher: r, student: b1}", "hints[0].student names 'b1', which no operator makes"},
   };
   for (const auto& test : kRefused) {
     const Finetuned refused =
