@@ -30,7 +30,7 @@ absl::StatusOr<StaircaseResult> DescendStaircase(
   StaircaseResult best{.width = 1, .parameters = options.original_parameters};
   double missed = 0;
   uint64_t missed_parameters = 0;
-  // Widths down to `high` give the same student as `best`; as long as none missed, `next` is tried next.
+  // Widths down to `high` give the same student as `best`, or one like it; as long as none missed, `next` is tried next.
   double high = 1, next = options.shrink;
   const double largest_step = 1 - kLeastOfStep * (1 - options.shrink);
   uint32_t students = 0;
@@ -45,6 +45,11 @@ absl::StatusOr<StaircaseResult> DescendStaircase(
       return best;
     }
     if (missed > kSameWidth * high) break;
+    // Their middle would be too much like the one that holds.
+    if (static_cast<double>(missed_parameters) >
+        kSameSize * kSameSize * static_cast<double>(best.parameters)) {
+      break;
+    }
     const double width = missed > 0 ? std::sqrt(high * missed) : next;
     next = width * options.shrink;
     MP_ASSIGN_OR_RETURN(const uint64_t size, parameters(width));
@@ -63,16 +68,19 @@ absl::StatusOr<StaircaseResult> DescendStaircase(
       ++repeats;
       continue;
     }
-    const bool alike = share > kSameSize;
     if (size < options.min_parameters) {
       missed = width;
       missed_parameters = size;
       floor = true;
-      if (alike) break;
       ++repeats;
       continue;
     }
-    if (missed > 0 && alike) break;
+    // Sizes jump where channels come in blocks: the next width may give one that is worth it.
+    if (missed > 0 && share > kSameSize) {
+      high = width;
+      ++repeats;
+      continue;
+    }
     repeats = 0;
     MP_ASSIGN_OR_RETURN(const Trial trial, attempt(width));
     students += trial.counts;

@@ -136,17 +136,33 @@ TEST(StaircaseTest, StepsThatMakeAStudentHardlySmallerAreTakenTogether) {
   const uint64_t narrowest = size(1e-9), third = size(std::pow(0.7, 3));
   for (const uint64_t least : {narrowest, third}) {
     std::vector<uint64_t> tried;
-    const auto result = DescendStaircase(
-        {.original_parameters = kOriginal, .smallest_parameters = narrowest}, size,
-        [&](double width) {
-          tried.push_back(size(width));
-          return Trial{.parameters = tried.back(), .holds = tried.back() >= least};
-        });
+    const auto result =
+        DescendStaircase({.original_parameters = kOriginal, .smallest_parameters = narrowest}, size,
+                         [&](double width) {
+                           tried.push_back(size(width));
+                           return Trial{.parameters = tried.back(), .holds = tried.back() >= least};
+                         });
     ASSERT_TRUE(result.ok());
     // The narrowest is tried though it is hardly smaller: nothing else is left.
     EXPECT_THAT(tried, ElementsAre(size(0.7), third, narrowest));
     EXPECT_EQ(result->parameters, least);
   }
+}
+
+TEST(StaircaseTest, AMiddleThatIsLikeTheOneThatHoldsDoesNotEndTheSearch) {
+  // The widths tried are 0.343 with 343,000 parameters, 0.24 with 40,000, and between them 0.287 with nearly as many as the
+  // first; below that sizes fall steeply.
+  const auto size = [](double width) -> uint64_t {
+    if (width < 0.27) return static_cast<uint64_t>(0.7e6 * width * width);
+    return width < 0.34 ? 326'000 : static_cast<uint64_t>(1e6 * width);
+  };
+  std::vector<uint64_t> tried;
+  const auto result = DescendStaircase({.original_parameters = kOriginal}, size, [&](double width) {
+    tried.push_back(size(width));
+    return Trial{.parameters = tried.back(), .holds = tried.back() >= 45'000};
+  });
+  ASSERT_TRUE(result.ok());
+  EXPECT_LT(result->parameters, 56'000u) << ::testing::PrintToString(tried);
 }
 
 TEST(StaircaseTest, StudentsThatWereNotTrainedAreNotCounted) {
