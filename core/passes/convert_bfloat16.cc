@@ -45,8 +45,8 @@ class ConvertBfloat16Pass final : public Pass {
     const uint64_t bytes = WeightBytes(model);
     return {16 << 20, bytes / 2 + (1 << 20), static_cast<double>(bytes) / kBytesPerSecond};
   }
-  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
-                                 PassContext& context) const override;
+  absl::Status Apply(Model& model, const PassStep& step, PassContext& context,
+                     PassReport& report) const override;
   std::vector<PassExample> examples() const override;
   std::vector<std::vector<PassStep>> tuning_candidates() const override {
     PassStep step;
@@ -100,13 +100,9 @@ absl::Status Replace(const CandidateWeight& weight, const WeightRef& numbers,
   return additions.ReplaceTensor(weight, stored, DataType::kBfloat16, dims, numbers);
 }
 
-absl::StatusOr<PassReport> ConvertBfloat16Pass::Run(Model& model, const PassStep& step,
-                                                    PassContext& context) const {
+absl::Status ConvertBfloat16Pass::Apply(Model& model, const PassStep& step, PassContext& context,
+                                        PassReport& report) const {
   const WeightSelection& selection = step.convert_bfloat16().weights();
-  PassReport report;
-  report.set_pass(std::string(name()));
-  report.set_weight_bytes_before(WeightBytes(model));
-  MP_RETURN_IF_ERROR(context.job->cancellation->Check());
   InlineFunctions(model, report.mutable_notes());
   SeparateInitializersFromInputs(model);
   if (model.opset() < kNeededOpset) {
@@ -149,14 +145,12 @@ absl::StatusOr<PassReport> ConvertBfloat16Pass::Run(Model& model, const PassStep
     }
     MP_RETURN_IF_ERROR(Replace(weight, numbers, additions));
   }
-  MP_RETURN_IF_ERROR(RequireChange(step, report));
   MP_RETURN_IF_ERROR(additions.Finish());
   RemoveDead(model.mutable_proto());
   *report.add_notes() =
       "arithmetic stays in float32: the runtime has no bfloat16 kernels on CPUs, and casts the "
       "weights when it loads the model";
-  report.set_weight_bytes_after(WeightBytes(model));
-  return report;
+  return absl::OkStatus();
 }
 
 std::vector<PassExample> ConvertBfloat16Pass::examples() const {

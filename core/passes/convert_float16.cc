@@ -79,8 +79,8 @@ class ConvertFloat16Pass final : public Pass {
     return {128 << 20, bytes + bytes / 2 + (1 << 20),
             1 + static_cast<double>(bytes) / kBytesPerSecond};
   }
-  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
-                                 PassContext& context) const override;
+  absl::Status Apply(Model& model, const PassStep& step, PassContext& context,
+                     PassReport& report) const override;
   std::vector<PassExample> examples() const override;
   std::vector<std::vector<PassStep>> tuning_candidates() const override {
     PassStep step;
@@ -164,13 +164,9 @@ absl::StatusOr<LargeValues> FindLargeValues(Model& model, double limit, PassCont
   return large;
 }
 
-absl::StatusOr<PassReport> ConvertFloat16Pass::Run(Model& model, const PassStep& step,
-                                                   PassContext& context) const {
+absl::Status ConvertFloat16Pass::Apply(Model& model, const PassStep& step, PassContext& context,
+                                       PassReport& report) const {
   const ConvertFloat16& options = step.convert_float16();
-  PassReport report;
-  report.set_pass(std::string(name()));
-  report.set_weight_bytes_before(WeightBytes(model));
-  MP_RETURN_IF_ERROR(context.job->cancellation->Check());
   InlineFunctions(model, report.mutable_notes());
   MP_ASSIGN_OR_RETURN(const BatchNormFolding folding,
                       FoldBatchNorms(model, *context.arena, *context.job));
@@ -242,9 +238,7 @@ absl::StatusOr<PassReport> ConvertFloat16Pass::Run(Model& model, const PassStep&
   }
   if (!left.empty()) *report.add_notes() = "stayed in float32: " + left;
   *report.add_notes() = FormatString("{} Casts were added", converted.casts);
-  MP_RETURN_IF_ERROR(RequireChange(step, report));
-  report.set_weight_bytes_after(WeightBytes(model));
-  return report;
+  return absl::OkStatus();
 }
 
 std::vector<PassExample> ConvertFloat16Pass::examples() const {

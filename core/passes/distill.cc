@@ -47,17 +47,13 @@ class DistillPass final : public Pass {
         10 + kStudents * (1 + static_cast<double>(training.steps()) * training.batch_size() *
                                   kStudentShare * static_cast<double>(bytes) / kBytesPerSecond)};
   }
-  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
-                                 PassContext& context) const override;
+  absl::Status Apply(Model& model, const PassStep& step, PassContext& context,
+                     PassReport& report) const override;
   std::vector<PassExample> examples() const override;
 };
 
-absl::StatusOr<PassReport> DistillPass::Run(Model& model, const PassStep& step,
-                                            PassContext& context) const {
-  PassReport report;
-  report.set_pass(std::string(name()));
-  report.set_weight_bytes_before(WeightBytes(model));
-  MP_RETURN_IF_ERROR(context.job->cancellation->Check());
+absl::Status DistillPass::Apply(Model& model, const PassStep& step, PassContext& context,
+                                PassReport& report) const {
   if (context.student != nullptr && step.distill().has_width()) {
     return Error(ERROR_REASON_RECIPE_INVALID,
                  "distill.width is of students that are made, and one is given")
@@ -75,10 +71,8 @@ absl::StatusOr<PassReport> DistillPass::Run(Model& model, const PassStep& step,
       .progress = context.progress,
   };
   MP_RETURN_IF_ERROR(DistillModel(model, request, *context.arena, *context.job, &report));
-  MP_RETURN_IF_ERROR(RequireChange(step, report));
   RemoveDead(model.mutable_proto());
-  report.set_weight_bytes_after(WeightBytes(model));
-  return report;
+  return absl::OkStatus();
 }
 
 std::vector<PassExample> DistillPass::examples() const {

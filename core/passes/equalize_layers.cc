@@ -46,8 +46,8 @@ class EqualizeLayersPass final : public Pass {
     const uint64_t bytes = WeightBytes(model);
     return {128 << 20, 2 * bytes + (1 << 20), 1 + static_cast<double>(bytes) / kBytesPerSecond};
   }
-  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
-                                 PassContext& context) const override;
+  absl::Status Apply(Model& model, const PassStep& step, PassContext& context,
+                     PassReport& report) const override;
   std::vector<PassExample> examples() const override;
   std::vector<std::vector<PassStep>> tuning_candidates() const override {
     PassStep equalize, quantize;
@@ -169,13 +169,9 @@ absl::Status SplitClips(Model& model, const ChannelGroups& found,
   return SortTopologically(model.mutable_proto());
 }
 
-absl::StatusOr<PassReport> EqualizeLayersPass::Run(Model& model, const PassStep& step,
-                                                   PassContext& context) const {
+absl::Status EqualizeLayersPass::Apply(Model& model, const PassStep& step, PassContext& context,
+                                       PassReport& report) const {
   const EqualizeLayers& options = step.equalize_layers();
-  PassReport report;
-  report.set_pass(std::string(name()));
-  report.set_weight_bytes_before(WeightBytes(model));
-  MP_RETURN_IF_ERROR(context.job->cancellation->Check());
   InlineFunctions(model, report.mutable_notes());
   MP_ASSIGN_OR_RETURN(const BatchNormFolding folding,
                       FoldBatchNorms(model, *context.arena, *context.job));
@@ -226,7 +222,6 @@ absl::StatusOr<PassReport> EqualizeLayersPass::Run(Model& model, const PassStep&
         "to the largest one, {:.2f} before",
         group.channels, group.values, low, high, solved[g].bits_after, solved[g].bits_before));
   }
-  MP_RETURN_IF_ERROR(RequireChange(step, report));
   MP_RETURN_IF_ERROR(ApplyFactors(model, found, factors, *context.arena, *context.job));
   if (clips > 0) {
     *report.add_notes() =
@@ -239,8 +234,7 @@ absl::StatusOr<PassReport> EqualizeLayersPass::Run(Model& model, const PassStep&
   }
   if (exact && clips > 0) MP_RETURN_IF_ERROR(SplitClips(model, found, solved));
   RemoveDead(model.mutable_proto());
-  report.set_weight_bytes_after(WeightBytes(model));
-  return report;
+  return absl::OkStatus();
 }
 
 std::vector<PassExample> EqualizeLayersPass::examples() const {

@@ -62,8 +62,8 @@ class FinetunePass final : public Pass {
             5 + static_cast<double>(training.steps()) * training.batch_size() *
                     static_cast<double>(bytes) / kBytesPerSecond};
   }
-  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
-                                 PassContext& context) const override;
+  absl::Status Apply(Model& model, const PassStep& step, PassContext& context,
+                     PassReport& report) const override;
   std::vector<PassExample> examples() const override;
 };
 
@@ -120,12 +120,8 @@ absl::Status ChooseOptions(Model& model, const std::vector<Trainable>& parameter
   return absl::OkStatus();
 }
 
-absl::StatusOr<PassReport> FinetunePass::Run(Model& model, const PassStep& step,
-                                             PassContext& context) const {
-  PassReport report;
-  report.set_pass(std::string(name()));
-  report.set_weight_bytes_before(WeightBytes(model));
-  MP_RETURN_IF_ERROR(context.job->cancellation->Check());
+absl::Status FinetunePass::Apply(Model& model, const PassStep& step, PassContext& context,
+                                 PassReport& report) const {
   InlineFunctions(model, report.mutable_notes());
   SeparateInitializersFromInputs(model);
   HintCache hints;
@@ -185,10 +181,8 @@ absl::StatusOr<PassReport> FinetunePass::Run(Model& model, const PassStep& step,
         run.steps(), run.best_step(), run.points(0).validation_loss(),
         BestPoint(run).validation_loss()));
   }
-  MP_RETURN_IF_ERROR(RequireChange(step, report));
   RemoveDead(model.mutable_proto());
-  report.set_weight_bytes_after(WeightBytes(model));
-  return report;
+  return absl::OkStatus();
 }
 
 std::vector<PassExample> FinetunePass::examples() const {

@@ -2,7 +2,7 @@
 // PassStep.
 //
 // A file opens with a picture of before and after and the formula with its source, and holds
-// validation, estimate, Run, examples and RegisterPass_<file stem>. The contract test walks the
+// validation, estimate, Apply, examples and RegisterPass_<file stem>. The contract test walks the
 // registry: examples hold, output is valid, bytes are deterministic, cancellation is honoured,
 // nothing is silently skipped.
 #pragma once
@@ -79,13 +79,18 @@ class Pass {
   // Whether it trains the student that the caller gave (PassContext.student).
   virtual bool takes_student() const { return false; }
   virtual PassEstimate Estimate(const Model& model, const PassStep& step) const = 0;
-  // Changes the model. Every candidate ends as a Change or a Skip. A failed Run leaves the model
-  // unusable.
-  virtual absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
-                                         PassContext& context) const = 0;
+  // Changes the model. A failed Run leaves it unusable. Errors: those of Apply; cancellation; NOTHING_CHANGED with the
+  // counts of skips by reason if nothing changed and the step does not allow that.
+  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step, PassContext& context) const;
   virtual std::vector<PassExample> examples() const = 0;
   // What `tune` tries where the recipe does not say: each a list of steps that belong together.
   virtual std::vector<std::vector<PassStep>> tuning_candidates() const { return {}; }
+
+ private:
+  // What Run does to the model. Every candidate ends as a Change or a Skip in `report`, which has the pass's name and the
+  // bytes before.
+  virtual absl::Status Apply(Model& model, const PassStep& step, PassContext& context,
+                             PassReport& report) const = 0;
 };
 
 class PassRegistry {
@@ -102,9 +107,5 @@ class PassRegistry {
  private:
   std::vector<std::unique_ptr<Pass>> passes_;
 };
-
-// OK, or NOTHING_CHANGED with the counts by reason if the report has no change and the step does
-// not allow that. Every pass ends with it.
-absl::Status RequireChange(const PassStep& step, const PassReport& report);
 
 }  // namespace modelpress

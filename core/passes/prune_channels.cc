@@ -44,8 +44,8 @@ class PruneChannelsPass final : public Pass {
     return {(256 << 20) + bytes, 8 * bytes + (1 << 20),
             1 + static_cast<double>(bytes) / kBytesPerSecond};
   }
-  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
-                                 PassContext& context) const override;
+  absl::Status Apply(Model& model, const PassStep& step, PassContext& context,
+                     PassReport& report) const override;
   std::vector<PassExample> examples() const override;
 };
 
@@ -101,13 +101,9 @@ absl::StatusOr<std::unique_ptr<Samples>> OpenSamples(const Model& model, const D
   return samples;
 }
 
-absl::StatusOr<PassReport> PruneChannelsPass::Run(Model& model, const PassStep& step,
-                                                  PassContext& context) const {
+absl::Status PruneChannelsPass::Apply(Model& model, const PassStep& step, PassContext& context,
+                                      PassReport& report) const {
   const PruneChannels& options = step.prune_channels();
-  PassReport report;
-  report.set_pass(std::string(name()));
-  report.set_weight_bytes_before(WeightBytes(model));
-  MP_RETURN_IF_ERROR(context.job->cancellation->Check());
   if (context.data == nullptr && options.importance() >= PruneChannels::IMPORTANCE_ENERGY) {
     return Error(ERROR_REASON_DATA_MISSING,
                  "prune_channels.importance is measured on calibration data, and there is none")
@@ -133,10 +129,8 @@ absl::StatusOr<PassReport> PruneChannelsPass::Run(Model& model, const PassStep& 
   for (Change& change : narrowed.changes) *report.add_changes() = std::move(change);
   for (Skip& skip : narrowed.skips) *report.add_skips() = std::move(skip);
   for (std::string& note : narrowed.notes) *report.add_notes() = std::move(note);
-  MP_RETURN_IF_ERROR(RequireChange(step, report));
   model = std::move(narrowed.model);
-  report.set_weight_bytes_after(WeightBytes(model));
-  return report;
+  return absl::OkStatus();
 }
 
 std::vector<PassExample> PruneChannelsPass::examples() const {

@@ -36,8 +36,8 @@ class PruneMagnitudePass final : public Pass {
     const uint64_t bytes = WeightBytes(model);
     return {16 << 20, bytes + (1 << 20), static_cast<double>(bytes) / kBytesPerSecond};
   }
-  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
-                                 PassContext& context) const override;
+  absl::Status Apply(Model& model, const PassStep& step, PassContext& context,
+                     PassReport& report) const override;
   std::vector<PassExample> examples() const override;
 };
 
@@ -96,12 +96,9 @@ absl::Status KeepFinite(const Model& model, PassContext& context, SelectedWeight
   return absl::OkStatus();
 }
 
-absl::StatusOr<PassReport> PruneMagnitudePass::Run(Model& model, const PassStep& step,
-                                                   PassContext& context) const {
+absl::Status PruneMagnitudePass::Apply(Model& model, const PassStep& step, PassContext& context,
+                                       PassReport& report) const {
   const PruneMagnitude& options = step.prune_magnitude();
-  PassReport report;
-  report.set_pass(std::string(name()));
-  report.set_weight_bytes_before(WeightBytes(model));
   InlineFunctions(model, report.mutable_notes());
   SeparateInitializersFromInputs(model);
   const GraphIndex index(model.mutable_proto());
@@ -147,10 +144,8 @@ absl::StatusOr<PassReport> PruneMagnitudePass::Run(Model& model, const PassStep&
       change.set_sqnr_db(10 * std::log10(result.sums.signal / result.sums.noise));
     }
   }
-  MP_RETURN_IF_ERROR(RequireChange(step, report));
   RemoveDead(model.mutable_proto());
-  report.set_weight_bytes_after(WeightBytes(model));
-  return report;
+  return absl::OkStatus();
 }
 
 std::vector<PassExample> PruneMagnitudePass::examples() const {

@@ -49,8 +49,8 @@ class QuantizeDeadZonePass final : public Pass {
     return {16 << 20, bytes / (widened > 0 ? 2 : 4) + bytes / 16 + widened + (1 << 20),
             static_cast<double>(bytes) / kBytesPerSecond};
   }
-  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
-                                 PassContext& context) const override;
+  absl::Status Apply(Model& model, const PassStep& step, PassContext& context,
+                     PassReport& report) const override;
   std::vector<PassExample> examples() const override;
 };
 
@@ -141,12 +141,9 @@ absl::StatusOr<std::optional<Skip>> Encode(const Model& model, const QuantizeDea
   return std::nullopt;
 }
 
-absl::StatusOr<PassReport> QuantizeDeadZonePass::Run(Model& model, const PassStep& step,
-                                                     PassContext& context) const {
+absl::Status QuantizeDeadZonePass::Apply(Model& model, const PassStep& step, PassContext& context,
+                                         PassReport& report) const {
   const QuantizeDeadZone& options = step.quantize_dead_zone();
-  PassReport report;
-  report.set_pass(std::string(name()));
-  report.set_weight_bytes_before(WeightBytes(model));
   InlineFunctions(model, report.mutable_notes());
   SeparateInitializersFromInputs(model);
   bool per_channel = options.granularity() != QuantizeWeights::GRANULARITY_PER_TENSOR;
@@ -181,15 +178,13 @@ absl::StatusOr<PassReport> QuantizeDeadZonePass::Run(Model& model, const PassSte
     *report.add_changes() = std::move(change);
     coded.push_back(std::move(next));
   }
-  MP_RETURN_IF_ERROR(RequireChange(step, report));
   if (!coded.empty()) {
     GraphAdditions additions(model, *context.arena);
     MP_RETURN_IF_ERROR(ReplaceByCodes(coded, additions));
     MP_RETURN_IF_ERROR(additions.Finish());
     RemoveDead(model.mutable_proto());
   }
-  report.set_weight_bytes_after(WeightBytes(model));
-  return report;
+  return absl::OkStatus();
 }
 
 std::vector<PassExample> QuantizeDeadZonePass::examples() const {

@@ -411,17 +411,12 @@ class QuantizeDynamicPass final : public Pass {
     return {256 << 20, bytes / 2 + bytes / 16 + (4 << 20),
             1 + static_cast<double>(bytes) / kBytesPerSecond};
   }
-  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
-                                 PassContext& context) const override {
-    PassReport report;
-    report.set_pass(std::string(name()));
-    report.set_weight_bytes_before(WeightBytes(model));
+  absl::Status Apply(Model& model, const PassStep& step, PassContext& context,
+                     PassReport& report) const override {
     Quantization quantization(model, step.quantize_dynamic(), context, &report);
     MP_RETURN_IF_ERROR(quantization.Run());
     report.set_evaluations(quantization.evaluations());
-    MP_RETURN_IF_ERROR(RequireChange(step, report));
-    report.set_weight_bytes_after(WeightBytes(model));
-    return report;
+    return absl::OkStatus();
   }
   std::vector<PassExample> examples() const override;
   std::vector<std::vector<PassStep>> tuning_candidates() const override {

@@ -354,17 +354,12 @@ class QuantizeStaticPass final : public Pass {
     // The runtime holds one sample's activations; statistics take 64 KiB a value.
     return {192 << 20, bytes / 2 + (16 << 20), 5 + static_cast<double>(bytes) / 1e8};
   }
-  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
-                                 PassContext& context) const override {
-    PassReport report;
-    report.set_pass(std::string(name()));
-    report.set_weight_bytes_before(WeightBytes(model));
+  absl::Status Apply(Model& model, const PassStep& step, PassContext& context,
+                     PassReport& report) const override {
     Quantization quantization(model, step.quantize_static(), context, &report);
     MP_RETURN_IF_ERROR(quantization.Run());
     report.set_evaluations(quantization.evaluations());
-    MP_RETURN_IF_ERROR(RequireChange(step, report));
-    report.set_weight_bytes_after(WeightBytes(model));
-    return report;
+    return absl::OkStatus();
   }
   std::vector<PassExample> examples() const override;
   std::vector<std::vector<PassStep>> tuning_candidates() const override {

@@ -307,8 +307,8 @@ class QuantizeWeightsPass final : public Pass {
     return estimate;
   }
 
-  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
-                                 PassContext& context) const override;
+  absl::Status Apply(Model& model, const PassStep& step, PassContext& context,
+                     PassReport& report) const override;
   std::vector<PassExample> examples() const override;
   std::vector<std::vector<PassStep>> tuning_candidates() const override {
     PassStep bytes, fewer;
@@ -319,16 +319,11 @@ class QuantizeWeightsPass final : public Pass {
   }
 };
 
-absl::StatusOr<PassReport> QuantizeWeightsPass::Run(Model& model, const PassStep& step,
-                                                    PassContext& context) const {
-  PassReport report;
-  report.set_pass(std::string(name()));
-  report.set_weight_bytes_before(WeightBytes(model));
+absl::Status QuantizeWeightsPass::Apply(Model& model, const PassStep& step, PassContext& context,
+                                        PassReport& report) const {
   MP_RETURN_IF_ERROR(Quantizer(model, step.quantize_weights(), context, report).Run());
-  MP_RETURN_IF_ERROR(RequireChange(step, report));
   RemoveDead(model.mutable_proto());
-  report.set_weight_bytes_after(WeightBytes(model));
-  return report;
+  return absl::OkStatus();
 }
 
 std::vector<PassExample> QuantizeWeightsPass::examples() const {

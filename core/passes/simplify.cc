@@ -59,11 +59,8 @@ class SimplifyPass final : public Pass {
     return {64 << 20, bytes + (1 << 20), 0.2 + static_cast<double>(bytes) / 5e8};
   }
 
-  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
-                                 PassContext& context) const override {
-    PassReport report;
-    report.set_pass(std::string(name()));
-    report.set_weight_bytes_before(WeightBytes(model));
+  absl::Status Apply(Model& model, const PassStep& step, PassContext& context,
+                     PassReport& report) const override {
     const Cancellation& cancellation = *context.job->cancellation;
     const uint64_t cap =
         step.simplify().has_max_folded_bytes() ? step.simplify().max_folded_bytes() : kFoldBytes;
@@ -83,9 +80,7 @@ class SimplifyPass final : public Pass {
     if (removed > 0)
       report.add_changes()->set_what(
           FormatString("{} unread nodes and constants removed", removed));
-    MP_RETURN_IF_ERROR(RequireChange(step, report));
-    report.set_weight_bytes_after(WeightBytes(model));
-    return report;
+    return absl::OkStatus();
   }
 
   std::vector<PassExample> examples() const override {

@@ -56,8 +56,8 @@ class SmoothActivationsPass final : public Pass {
     const uint64_t bytes = WeightBytes(model);
     return {128 << 20, 2 * bytes + (1 << 20), 1 + static_cast<double>(bytes) / kBytesPerSecond};
   }
-  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
-                                 PassContext& context) const override;
+  absl::Status Apply(Model& model, const PassStep& step, PassContext& context,
+                     PassReport& report) const override;
   std::vector<PassExample> examples() const override;
   std::vector<std::vector<PassStep>> tuning_candidates() const override {
     PassStep smooth, quantize;
@@ -101,23 +101,16 @@ std::optional<SmoothStatistics> Find(const Statistics& statistics, const Statist
   return SmoothStatistics{found->channels->min, found->channels->max, found->channels->mean_square};
 }
 
-absl::StatusOr<PassReport> SmoothActivationsPass::Run(Model& model, const PassStep& step,
-                                                      PassContext& context) const {
+absl::Status SmoothActivationsPass::Apply(Model& model, const PassStep& step, PassContext& context,
+                                          PassReport& report) const {
   const SmoothActivations& options = step.smooth_activations();
-  PassReport report;
-  report.set_pass(std::string(name()));
-  report.set_weight_bytes_before(WeightBytes(model));
-  MP_RETURN_IF_ERROR(context.job->cancellation->Check());
   InlineFunctions(model, report.mutable_notes());
   SeparateInitializersFromInputs(model);
   const GraphIndex index(model.mutable_proto());
   std::vector<v1::Skip> skips;
   const std::vector<SmoothTarget> targets = FindSmoothTargets(model, index, &skips);
   for (v1::Skip& skip : skips) *report.add_skips() = std::move(skip);
-  if (targets.empty()) {
-    MP_RETURN_IF_ERROR(RequireChange(step, report));
-    return report;
-  }
+  if (targets.empty()) return absl::OkStatus();
   const GraphPaths paths(model.mutable_proto());
   std::vector<StatisticRequest> requests;
   for (const SmoothTarget& target : targets) {
@@ -191,15 +184,13 @@ absl::StatusOr<PassReport> SmoothActivationsPass::Run(Model& model, const PassSt
       change.set_plain_sqnr_db(chosen.plain_sqnr_db);
     }
   }
-  MP_RETURN_IF_ERROR(RequireChange(step, report));
   MP_RETURN_IF_ERROR(SortTopologically(model.mutable_proto()));
   *report.add_notes() = FormatString(
       "{} layers smoothed, {} left as they were; sqnr_db is predicted "
       "for int8 outputs of the layer, plain_sqnr_db without smoothing",
       report.changes_size(), report.skips_size());
   RemoveDead(model.mutable_proto());
-  report.set_weight_bytes_after(WeightBytes(model));
-  return report;
+  return absl::OkStatus();
 }
 
 std::vector<PassExample> SmoothActivationsPass::examples() const {

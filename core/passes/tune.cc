@@ -41,33 +41,20 @@ class TunePass final : public Pass {
     // One candidate's new weights beside the chosen one's; time is that of the calibration runs.
     return {256 << 20, 2 * bytes + (64 << 20), 30 + static_cast<double>(bytes) / 1e7};
   }
-  absl::StatusOr<PassReport> Run(Model& model, const PassStep& step,
-                                 PassContext& context) const override {
-    PassReport report;
-    report.set_pass(std::string(name()));
-    report.set_weight_bytes_before(WeightBytes(model));
-    MP_RETURN_IF_ERROR(context.job->cancellation->Check());
+  absl::Status Apply(Model& model, const PassStep& step, PassContext& context,
+                     PassReport& report) const override {
     {
       const GraphIndex index(model.mutable_proto());
       WeightSelection all;
       all.set_min_elements(1);
       MP_ASSIGN_OR_RETURN(const SelectedWeights found, SelectWeights(model, index, all));
       for (const v1::Skip& skip : found.skips) *report.add_skips() = skip;
-      if (found.weights.empty()) return Finish(step, model, std::move(report));
+      if (found.weights.empty()) return absl::OkStatus();
       report.clear_skips();
     }
-    MP_RETURN_IF_ERROR(TuneModel(model, step.tune(), context, &report));
-    return Finish(step, model, std::move(report));
+    return TuneModel(model, step.tune(), context, &report);
   }
   std::vector<PassExample> examples() const override;
-
- private:
-  static absl::StatusOr<PassReport> Finish(const PassStep& step, const Model& model,
-                                           PassReport report) {
-    MP_RETURN_IF_ERROR(RequireChange(step, report));
-    report.set_weight_bytes_after(WeightBytes(model));
-    return report;
-  }
 };
 
 absl::Status TunePass::Validate(const PassStep& step) const {
