@@ -37,6 +37,7 @@ absl::Status Distillation::Prepare() {
       data, PackTrainingData(
                 *request.teacher, request.data, training, request.seed, context,
                 [this](double fraction) { progress.Packing(fraction); }, judging, &held_out));
+  training = WithDefaults(options.training(), data.training);
   NoteSamples();
   std::vector<std::string> notes;
   MP_ASSIGN_OR_RETURN(std::vector<Limit> limits,

@@ -35,7 +35,7 @@ struct Distillation {
   const DistillRequest& request;
   const Distill& options;
   // With defaults.
-  const Training training;
+  Training training;
   WeightArena& arena;
   const JobContext& context;
   v1::PassReport& report;

@@ -171,6 +171,7 @@ absl::Status FinetunePass::Apply(Model& model, const PassStep& step, PassContext
       report.add_notes(
           "the inputs look like images: where samples are few, training.augmented_copies may help");
     }
+    options.training = WithDefaults(step.finetune().training(), data.training);
     const bool choose_rate = step.finetune().training().learning_rate() == 0;
     MP_RETURN_IF_ERROR(
         ChooseOptions(model, found.parameters, data, choose_rate, context, options, report));

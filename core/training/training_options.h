@@ -1,6 +1,8 @@
 // The options of a training: their defaults and their limits.
 #pragma once
 
+#include <cstdint>
+#include <limits>
 #include <string_view>
 
 #include "core/base/status.h"
@@ -10,7 +12,7 @@ namespace modelpress {
 
 // RECIPE_INVALID with the field's path, which begins with `field` ("finetune.training").
 absl::Status ValidateTraining(const Training& training, std::string_view field);
-// With the defaults of recipe.proto filled in.
-Training WithDefaults(Training training);
+// With the defaults of recipe.proto filled in. `samples`: how many are trained on, where that is known already.
+Training WithDefaults(Training training, uint64_t samples = std::numeric_limits<uint64_t>::max());
 
 }  // namespace modelpress
