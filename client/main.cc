@@ -33,7 +33,7 @@ constexpr char kFooter[] =
     "  3  the model, recipe or data is at fault\n"
     "  4  a quality bound was missed\n"
     "  5  the server is unreachable or overloaded, after retries\n"
-    "  6  cancelled";
+    "  6  cancelled, or the deadline passed";
 
 // `help VERB...` is `VERB... --help`.
 std::vector<std::string> Arguments(int argc, char** argv) {

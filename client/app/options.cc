@@ -64,6 +64,12 @@ void JobOptions::AddTo(CLI::App* app) {
                   "Threads of a local job; 0: all cores. The result's bytes do not depend on it")
       ->type_name("N")
       ->capture_default_str();
+  app->add_option("--deadline", deadline_seconds,
+                  "How long the job may run; trainings and searches end in time with what they "
+                  "have. 0: as long as it takes, or as the server allows")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("SECONDS")
+      ->capture_default_str();
   app->add_flag("--plan", plan, "Only say what memory, scratch and time it will need");
   app->add_flag("--force", force, "Replace the output if it exists");
   app->add_flag("--json", json, "Print the outcome as JSON instead of a table");
@@ -113,8 +119,8 @@ absl::Status RunJob(const JobOptions& options, Recipe recipe) {
                                                               : Judging::GATE_STRUCTURE);
   }
   MP_RETURN_IF_ERROR(AddRequirements(options.require, &recipe));
-  const JobRequest request{options.model, options.data, std::move(recipe), options.student,
-                           options.graph};
+  const JobRequest request{options.model,   options.data,  std::move(recipe),
+                           options.student, options.graph, options.deadline_seconds};
   ProgressDisplay display(ProgressDisplay::StyleOfStderr());
   const JobSurroundings surroundings{&display, &InstallInterruptHandler(), options.threads};
   if (options.plan) {

@@ -31,6 +31,7 @@ struct JobOptions {
   std::vector<std::string> require;
   std::string report;
   size_t threads = 0;
+  double deadline_seconds = 0;
   bool force = false;
   bool plan = false;
   bool json = false;

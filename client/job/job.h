@@ -20,6 +20,8 @@ struct JobRequest {
   // Further models, as Blob.Role describes them; empty: none.
   std::string student_path;
   std::string graph_path;
+  // Of running; 0: none, or the server's.
+  double deadline_seconds = 0;
 };
 
 // How a server is reached.

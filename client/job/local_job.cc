@@ -22,6 +22,7 @@ JobOutcome RunLocally(const JobRequest& request, const std::string& folder, cons
   context.pool = &pool;
   context.scratch = scratch->get();
   context.cancellation = surroundings.cancellation;
+  if (request.deadline_seconds > 0) context.cancellation->EndIn(request.deadline_seconds);
   context.progress = [&](const Progress& progress) {
     surroundings.display->Update(progress.phase(), progress.phase_fraction(),
                                  progress.total_fraction(), progress.detail());

@@ -49,6 +49,13 @@ absl::Status OpenUpload(const JobRequest& request, Inputs* inputs) {
   return absl::OkStatus();
 }
 
+JobSpec SpecOf(const JobRequest& request) {
+  JobSpec spec;
+  *spec.mutable_recipe() = request.recipe;
+  spec.set_deadline_seconds(request.deadline_seconds);
+  return spec;
+}
+
 SessionCallbacks ShowOn(ProgressDisplay* display) {
   SessionCallbacks callbacks;
   callbacks.event = [display](const JobEvent& event) {
@@ -98,8 +105,7 @@ JobOutcome RunRemotely(const ServerSettings& server, const JobRequest& request,
   Inputs inputs;
   if (absl::Status status = OpenUpload(request, &inputs); !status.ok())
     return FailedOutcome(status);
-  JobSpec spec;
-  *spec.mutable_recipe() = request.recipe;
+  JobSpec spec = SpecOf(request);
   spec.set_output_name(name);
   JobSession session(SessionOptionsOf(server, surroundings.cancellation),
                      ShowOn(surroundings.display));
@@ -116,10 +122,8 @@ JobOutcome AttachRemotely(const ServerSettings& server, const std::string& job_i
 absl::StatusOr<Plan> PlanRemotely(const ServerSettings& server, const JobRequest& request) {
   Inputs inputs;
   MP_RETURN_IF_ERROR(OpenUpload(request, &inputs));
-  JobSpec spec;
-  *spec.mutable_recipe() = request.recipe;
   JobSession session(SessionOptionsOf(server, nullptr), SessionCallbacks());
-  MP_ASSIGN_OR_RETURN(const JobAccepted accepted, session.Validate(spec, inputs.upload));
+  MP_ASSIGN_OR_RETURN(const JobAccepted accepted, session.Validate(SpecOf(request), inputs.upload));
   Plan plan;
   plan.set_memory_bytes(accepted.planned_memory_bytes());
   plan.set_scratch_bytes(accepted.planned_scratch_bytes());

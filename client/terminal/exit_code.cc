@@ -38,6 +38,7 @@ ExitCode ExitCodeOf(ErrorReason reason) {
     case ERROR_REASON_PEER_STALLED:
       return kExitNoServer;
     case ERROR_REASON_JOB_CANCELLED:
+    case ERROR_REASON_JOB_DEADLINE:
       return kExitCancelled;
     default:
       return kExitInternal;

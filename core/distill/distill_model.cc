@@ -18,6 +18,7 @@
 #include "core/distill/student_training.h"
 #include "core/quant/function_inlining.h"
 #include "core/quant/weight_selection.h"
+#include "core/training/train_model.h"
 
 namespace modelpress {
 namespace {
@@ -148,6 +149,7 @@ class Distilling {
       MP_RETURN_IF_ERROR(TrainToHold(made));
     }
     RowOf(shared_, made).set_seconds(SecondsSince(start) - seconds_of_best_);
+    seconds_of_longest_ = std::max(seconds_of_longest_, SecondsSince(start));
     shared_.Publish();
     if (!closest_.has_value() || made.verdict.margin > closest_->margin) {
       closest_ = made.verdict;
@@ -223,8 +225,12 @@ class Distilling {
     if (made.verdict.holds ? better : options_.keep_best() && better) best_ = std::move(made);
   }
 
+  // Neither the recipe nor the job's deadline leaves time for a student that takes as long as the longest so far.
   bool out_of_time() const {
-    return options_.max_seconds() > 0 && SecondsSince(search_begun_) >= options_.max_seconds();
+    if (options_.max_seconds() > 0 && SecondsSince(search_begun_) >= options_.max_seconds()) {
+      return true;
+    }
+    return seconds_of_longest_ > kShareOfTimeLeft * shared_.context.cancellation->SecondsLeft();
   }
 
   absl::Status Search() {
@@ -252,8 +258,8 @@ class Distilling {
   absl::Status Choose() {
     if (!best_.has_value()) {
       if (!closest_.has_value()) {
-        return Error(ERROR_REASON_JOB_DEADLINE, "no student was made within distill.max_seconds")
-            .Remedy("raise max_seconds");
+        return Error(ERROR_REASON_JOB_DEADLINE, "no student was made in the time there was")
+            .Remedy("raise distill.max_seconds, or the job's deadline");
       }
       return Missed(*closest_, FormatString("no student meets the requirement; of the closest, {},",
                                             closest_name_))
@@ -302,6 +308,8 @@ class Distilling {
   int trained_students_ = 0;
   // Of the attempt at hand, what went into the student before.
   double seconds_of_best_ = 0;
+  // Of all attempts.
+  double seconds_of_longest_ = 0;
   Clock::time_point search_begun_ = Clock::now();
 };
 

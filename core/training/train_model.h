@@ -15,6 +15,10 @@
 
 namespace modelpress {
 
+// A training takes no more than this share of the time that its job has left: the rest is for judging, and for what comes
+// after it. So a job with a deadline ends with what it has instead of with nothing.
+inline constexpr double kShareOfTimeLeft = 0.8;
+
 // The point of the run whose values were kept.
 const TrainingPoint& BestPoint(const TrainingRun& run);
 

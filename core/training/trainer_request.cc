@@ -2,6 +2,7 @@
 #include "core/training/trainer_request.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 #include <string_view>
@@ -47,6 +48,7 @@ absl::Status TrainerRequest::Make() {
   MP_ASSIGN_OR_RETURN(checkpoint_, context_.scratch->NewFile(checkpoint));
   *request_.mutable_checkpoint() = files_.Range(checkpoint_, 0, checkpoint);
   LimitMemory();
+  LimitTime();
   return absl::OkStatus();
 }
 
@@ -200,6 +202,15 @@ void TrainerRequest::LimitMemory() {
     room = std::clamp(left, kLeastActivationRoom, kActivationRoom);
   }
   request_.set_activation_bytes(room);
+}
+
+void TrainerRequest::LimitTime() {
+  const double most = kShareOfTimeLeft * context_.cancellation->SecondsLeft();
+  Training& training = *request_.mutable_training();
+  const bool told = training.max_seconds() > 0;
+  if (std::isfinite(most) && (!told || most < training.max_seconds())) {
+    training.set_max_seconds(most);
+  }
 }
 
 }  // namespace modelpress

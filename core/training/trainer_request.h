@@ -77,6 +77,7 @@ class TrainerRequest {
   void DescribeTargets();
   void DescribeParameters();
   void LimitMemory();
+  void LimitTime();
   void SetArray(const PackedArray& packed, TrainArray* array);
   FileRange FloatRange(uint64_t offset, uint64_t count) {
     return files_.Range(values_.file(), offset, count * sizeof(float));

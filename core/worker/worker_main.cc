@@ -126,12 +126,8 @@ int WorkerMain(int input, int output) {
   if (frames < 0 || !ReadFrame(input, &request).value_or(false)) return kExitNoRequest;
   // Both outlive the watching threads, which end with the process.
   auto* const events = new EventWriter(frames);
-  auto* const cancellation =
-      request.deadline_seconds() > 0
-          ? new Cancellation(
-                std::chrono::steady_clock::now() +
-                std::chrono::microseconds(static_cast<int64_t>(request.deadline_seconds() * 1e6)))
-          : new Cancellation();
+  auto* const cancellation = new Cancellation();
+  if (request.deadline_seconds() > 0) cancellation->EndIn(request.deadline_seconds());
   WatchParent(input, cancellation);
   if (const uint64_t limit = request.memory_limit_bytes(); limit > 0) {
     WatchMemory(limit, [=] { events->Finish(Failed(OutOfMemory(limit, events->phase()))); });

@@ -58,6 +58,9 @@ check "no artifact after a missed bound" test ! -e "$WORK/a.onnx"
 expect_code 4 "verify misses its bound" modelpress verify "$MODEL" "$WORK/out.onnx" --require sqnr_db.min=200
 expect_code 0 "verify of a model with itself" modelpress verify "$MODEL" "$MODEL" --data "$DATA" --require agreement.min=1
 
+expect_code 6 "the deadline passes" "${compress[@]}" -o "$WORK/a.onnx" --deadline 0.000001
+check "the reason is JOB_DEADLINE" stderr_has JOB_DEADLINE
+expect_code 0 "the deadline is far" "${compress[@]}" -o "$WORK/far.onnx" --deadline 1e12
 expect_code 5 "nobody there" "${compress[@]}" -o "$WORK/a.onnx" --server 127.0.0.1:1 --retry-seconds 1
 check "the reason is SERVER_UNREACHABLE" stderr_has SERVER_UNREACHABLE
 check "nothing hidden is left" no_leftovers "$WORK"
@@ -69,6 +72,7 @@ expect_code 3 "truncated model, remote" modelpress compress "$WORK/cut.onnx" -o 
 expect_code 4 "missed bound, remote" "${compress[@]}" -o "$WORK/a.onnx" --data "$DATA" --require sqnr_db.min=200 "${remote[@]}"
 expect_code 3 "nothing to change, remote" modelpress compress "$MODEL" -o "$WORK/a.onnx" \
   --pass quantize_weights:weights.min_elements=1000000 "${remote[@]}"
+expect_code 6 "the deadline passes, remote" "${compress[@]}" -o "$WORK/a.onnx" --deadline 0.000001 "${remote[@]}"
 expect_code 2 "unknown job" modelpress jobs get "nobody@127.0.0.1:$PORT"
 expect_code 0 "inspect" modelpress inspect "$MODEL"
 expect_code 0 "inspect as JSON" modelpress inspect "$MODEL" --json

@@ -1,11 +1,11 @@
-// Weighted progress and cancellation.
+// Weighted progress.
 #include "core/base/progress.h"
 
 #include <gtest/gtest.h>
 
 #include <vector>
 
-#include "core/base/cancellation.h"
+#include "core/base/status.h"
 #include "modelpress/v1/report.pb.h"
 
 namespace modelpress {
@@ -44,15 +44,6 @@ TEST(ProgressTest, FastUpdatesAreThinnedButTheEndIsTold) {
   for (int i = 0; i <= 1000; ++i) tracker.Update(i / 1000.0);
   EXPECT_GE(calls, 2);
   EXPECT_LT(calls, 100);
-}
-
-TEST(CancellationTest, FlagAndDeadline) {
-  Cancellation flag;
-  EXPECT_TRUE(flag.Check().ok());
-  flag.Cancel();
-  EXPECT_EQ(ReasonOf(flag.Check()), ERROR_REASON_JOB_CANCELLED);
-  Cancellation late(std::chrono::steady_clock::now() - std::chrono::seconds(1));
-  EXPECT_EQ(ReasonOf(late.Check()), ERROR_REASON_JOB_DEADLINE);
 }
 
 }  // namespace

@@ -228,10 +228,8 @@ TEST(RunRecipeTest, CancellationAndDeadline) {
   job.cancellation().Cancel();
   EXPECT_EQ(RunDigits(kQuantize, job).error().reason(), ERROR_REASON_JOB_CANCELLED);
   TestJob late;
-  Cancellation deadline(std::chrono::steady_clock::now() - std::chrono::seconds(1));
-  JobContext context = late.context();
-  context.cancellation = &deadline;
-  EXPECT_EQ(RunRecipe(Digits(OutFolder(late)), Recipe(), context).error().reason(),
+  late.cancellation().EndIn(0);
+  EXPECT_EQ(RunRecipe(Digits(OutFolder(late)), Recipe(), late.context()).error().reason(),
             ERROR_REASON_JOB_DEADLINE);
   EXPECT_TRUE(fs::is_empty(OutFolder(late)));
 }

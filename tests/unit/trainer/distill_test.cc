@@ -489,6 +489,23 @@ TEST(DistillTest, WhatCannotBeMadeOrTrainedIsNamed) {
       << constant.report.status();
 }
 
+TEST(DistillTest, EndsBeforeTheDeadlineWithWhatItHas) {
+  const Data data(0, 500);
+  TestJob job;
+  WeightArena arena(&job.scratch());
+  // More steps than there is time for, and a requirement that nobody meets.
+  job.cancellation().EndIn(8);
+  const Distilled run = RunDistill(
+      "distill: {keep_best: true, bounds: [{metric: sqnr_db, min: 150}], training: {steps: "
+      "10000000, learning_rate: 0.01}}",
+      job, arena, data.set.get());
+  ASSERT_TRUE(run.report.ok()) << run.report.status();
+  ASSERT_EQ(run.report->trainings_size(), 1);
+  EXPECT_EQ(run.report->trainings(0).end(), TrainingRun::END_TIME);
+  EXPECT_GT(run.report->trainings(0).steps(), 0u);
+  EXPECT_THAT(run.report->notes(), Contains(HasSubstr("the time is up")));
+}
+
 TEST(DistillTest, StopsInTheMiddleWhenCancelled) {
   const Data data(0, 400);
   TestJob job;
