@@ -261,7 +261,7 @@ class Distilling {
         return Error(ERROR_REASON_JOB_DEADLINE, "no student was made in the time there was")
             .Remedy("raise distill.max_seconds, or the job's deadline");
       }
-      return Missed(*closest_, FormatString("no student meets the requirement; of the closest, {},",
+      return Missed(*closest_, FormatString("no student meets the requirement; the closest is {}",
                                             closest_name_))
           .Remedy(
               "ask for less, train longer (training.steps), give more samples, or set "
