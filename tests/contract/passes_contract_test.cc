@@ -1,6 +1,7 @@
 // What every pass promises (core/passes/pass.h), held against every pass of the registry through
 // its own examples.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -351,7 +352,7 @@ TEST(PassRegistryTest, WeightPassesStopInTheMiddle) {
     TestJob job(2);
     auto model = testing::ReadModel(proto);
     ASSERT_TRUE(model.ok()) << model.status();
-    int calls = 0;
+    std::atomic<int> calls = 0;  // from any thread of the pool
     const Outcome outcome = RunPass(*pass, step, &*model, &job, {.on_progress = [&] {
       ++calls;
       job.cancellation().Cancel();
