@@ -18,6 +18,8 @@ namespace modelpress {
 // A training takes no more than this share of the time that its job has left: the rest is for judging, and for what comes
 // after it. So a job with a deadline ends with what it has instead of with nothing.
 inline constexpr double kShareOfTimeLeft = 0.8;
+// The same for a trial: half a dozen of them must leave time for the training that they are made for.
+inline constexpr double kTrialShareOfTimeLeft = 0.1;
 
 // The point of the run whose values were kept.
 const TrainingPoint& BestPoint(const TrainingRun& run);

@@ -205,7 +205,8 @@ void TrainerRequest::LimitMemory() {
 }
 
 void TrainerRequest::LimitTime() {
-  const double most = kShareOfTimeLeft * context_.cancellation->SecondsLeft();
+  const double share = options_.trial ? kTrialShareOfTimeLeft : kShareOfTimeLeft;
+  const double most = share * context_.cancellation->SecondsLeft();
   Training& training = *request_.mutable_training();
   const bool told = training.max_seconds() > 0;
   if (std::isfinite(most) && (!told || most < training.max_seconds())) {

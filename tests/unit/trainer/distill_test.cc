@@ -494,7 +494,7 @@ TEST(DistillTest, EndsBeforeTheDeadlineWithWhatItHas) {
   TestJob job;
   WeightArena arena(&job.scratch());
   // More steps than there is time for, and a requirement that nobody meets.
-  job.cancellation().EndIn(8);
+  job.cancellation().EndIn(15);
   const Distilled run = RunDistill(
       "distill: {keep_best: true, bounds: [{metric: sqnr_db, min: 150}], training: {steps: "
       "10000000, learning_rate: 0.01}}",
